@@ -1,0 +1,211 @@
+//! The fold: what a set of events makes of a message. This is the one place where the rule is written.
+//!
+//! Everything here is plain Rust, without PostgreSQL, so that the rule can be tested over its whole domain.
+//! The log trigger, the guard, the replay, `verify` and `rebuild` all end in [`Row::join`].
+//!
+//! # Why it converges
+//! The status that stands is the maximum of its events under a total order (rank, then the earlier time,
+//! then the later label); milestones are minima; `statuses_seen` is a union. All three are commutative,
+//! associative and idempotent, so order, batching and repetition cannot show in the result. The error is
+//! the minimum over the failing events that carry one, and the row does not store that event's time: where
+//! the row alone cannot decide, [`Join::Undecided`] sends the caller to the log.
+
+mod join;
+#[cfg(test)]
+mod tests;
+
+use crate::status::{COUNT, DEFAULT_RANKS, FAILURE_BITS, MILESTONES, Milestone, Status};
+
+pub use join::{Join, Stored};
+
+/// Microseconds since 2000-01-01 UTC, PostgreSQL's `timestamptz`.
+pub type Time = i64;
+
+/// Ranks of one policy, by position in the enum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ranks(pub [i16; COUNT]);
+
+impl Default for Ranks {
+    fn default() -> Self {
+        Ranks(DEFAULT_RANKS)
+    }
+}
+
+impl Ranks {
+    pub fn of(&self, status: Status) -> i16 {
+        self.0[status.index()]
+    }
+
+    /// Does event `a` stand against event `b`? A strict total order on distinct `(status, time)` pairs.
+    pub fn stands(&self, a: (Status, Time), b: (Status, Time)) -> bool {
+        let key = |(s, t): (Status, Time)| (self.of(s), std::cmp::Reverse(t), s);
+        key(a) > key(b)
+    }
+}
+
+/// What a provider said went wrong. Bytes, because the database's encoding need not be UTF-8.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Error {
+    pub code: Option<Box<[u8]>>,
+    pub message: Option<Box<[u8]>>,
+}
+
+impl Error {
+    /// An error from two optional texts; `None` if neither says anything.
+    pub fn new(code: Option<&[u8]>, message: Option<&[u8]>) -> Option<Error> {
+        let said = |t: Option<&[u8]>| t.filter(|t| !t.is_empty()).map(Box::from);
+        let error = Error { code: said(code), message: said(message) };
+        (error != Error::default()).then_some(error)
+    }
+}
+
+/// One row of the delivery log whose word was understood.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub status: Status,
+    /// `least(coalesce(event_at, created_at), created_at)`: a provider's clock may be slow, it is never ahead of ours.
+    pub at: Time,
+    pub error: Option<Error>,
+}
+
+/// An error, and the event that carried it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Carried {
+    at: Time,
+    error: Error,
+    failing: bool,
+}
+
+/// A set of events of one message, folded. Fifty-odd bytes while no event carries an error.
+#[derive(Clone, Debug, Default)]
+pub struct Fold {
+    stands: Option<(Status, Time)>,
+    milestones: [Option<Time>; MILESTONES],
+    seen: i32,
+    errors: Vec<Carried>,
+}
+
+impl Fold {
+    /// Takes one more event in.
+    pub fn add(&mut self, event: Event, ranks: &Ranks) {
+        let new = (event.status, event.at);
+        if self.stands.is_none_or(|old| ranks.stands(new, old)) {
+            self.stands = Some(new);
+        }
+        for &m in event.status.milestones() {
+            earliest(&mut self.milestones[m as usize], Some(event.at));
+        }
+        self.seen |= event.status.bit();
+        if let Some(error) = event.error {
+            let failing = event.status.is_failure();
+            let same = |c: &&mut Carried| c.failing == failing && c.error == error;
+            match self.errors.iter_mut().find(same) {
+                Some(c) => c.at = c.at.min(event.at),
+                None => self.errors.push(Carried { at: event.at, error, failing }),
+            }
+        }
+    }
+
+    /// The status these events leave a message in, and since when.
+    pub fn stands(&self) -> Option<(Status, Time)> {
+        self.stands
+    }
+
+    /// Bits of the statuses among these events.
+    pub fn seen(&self) -> i32 {
+        self.seen
+    }
+
+    fn has_failure(&self) -> bool {
+        self.seen & FAILURE_BITS != 0
+    }
+
+    fn first_error(&self, failing: bool) -> Option<&Carried> {
+        self.errors.iter().filter(|c| c.failing == failing).min()
+    }
+
+    fn carries(&self, error: &Error) -> bool {
+        self.errors.iter().any(|c| c.error == *error)
+    }
+}
+
+/// The engine's columns of one message. A column that the table does not have stays `None` or 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    pub status: Option<Status>,
+    pub status_at: Option<Time>,
+    pub milestones: [Option<Time>; MILESTONES],
+    pub seen: i32,
+    pub error: Option<Error>,
+}
+
+impl Row {
+    fn has_failure(&self) -> bool {
+        self.seen & FAILURE_BITS != 0
+            || self.milestones[Milestone::Failed as usize].is_some()
+            || self.status.is_some_and(Status::is_failure)
+    }
+
+    /// Has this status been seen, as far as the row can tell?
+    fn has_seen(&self, status: Status) -> bool {
+        self.seen & status.bit() != 0 || self.status == Some(status)
+    }
+}
+
+/// What became of one event: the SQL enum `msgstatus.verdict`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Applied,
+    Backfilled,
+    Duplicate,
+    Stale,
+    Conflict,
+    Unmatched,
+    Unrecognized,
+}
+
+impl Verdict {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Verdict::Applied => "applied",
+            Verdict::Backfilled => "backfilled",
+            Verdict::Duplicate => "duplicate",
+            Verdict::Stale => "stale",
+            Verdict::Conflict => "conflict",
+            Verdict::Unmatched => "unmatched",
+            Verdict::Unrecognized => "unrecognized",
+        }
+    }
+
+    /// The verdict on an event with this status that took a message from `before` to `after`.
+    ///
+    /// That a late status is now in `statuses_seen` is bookkeeping, not a change of the message: the verdict
+    /// stays `stale`.
+    pub fn of(status: Status, before: &Row, after: &Row, ranks: &Ranks) -> Verdict {
+        if before.status != after.status {
+            return Verdict::Applied;
+        }
+        let changed = before.milestones != after.milestones
+            || before.error != after.error
+            || before.status_at != after.status_at;
+        let seen = before.has_seen(status);
+        let rival = after
+            .status
+            .is_some_and(|stands| stands != status && ranks.of(stands) == ranks.of(status));
+        match (changed, rival, seen) {
+            (false, _, true) => Verdict::Duplicate,
+            (_, true, _) => Verdict::Conflict,
+            (true, false, _) => Verdict::Backfilled,
+            (false, false, false) => Verdict::Stale,
+        }
+    }
+}
+
+/// Keeps the earlier of two times, where nothing is later than any time.
+fn earliest(slot: &mut Option<Time>, t: Option<Time>) {
+    if let Some(t) = t
+        && slot.is_none_or(|old| t < old)
+    {
+        *slot = Some(t);
+    }
+}

@@ -1,0 +1,3 @@
+::pgrx::pg_module_magic!(name, version);
+pub mod fold;
+pub mod status;
