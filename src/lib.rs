@@ -1,3 +1,51 @@
+//! msgstatus: the delivery status of SMS and WhatsApp messages, kept true inside PostgreSQL.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`status`] | the statuses, the providers' words for them |
+//! | [`fold`] | the rule: what a set of events makes of a message |
+//! | [`log_trigger`] | log rows in |
+//! | [`apply`] | folds to messages: read, decide, lock in key order, write |
+//! | [`replay`], [`commit`] | callbacks that came before their message, in this transaction or a concurrent one |
+//! | [`guard`] | the rule against every other writer |
+//! | [`attach`] | `attach`, `detach`, `create_tables`, `convert_status` |
+//! | [`inspect`], [`mend`] | `history`, `verify`, …; `rebuild`, `settle`, `apply_status` |
+
 ::pgrx::pg_module_magic!(name, version);
+
+pub mod apply;
+pub mod attach;
+pub mod commit;
+pub mod datum;
+pub mod errors;
 pub mod fold;
+pub mod function;
+pub mod guard;
+pub mod gucs;
+pub mod inspect;
+pub mod key;
+pub mod log_trigger;
+pub mod mend;
+pub mod pair;
+pub mod replay;
+pub mod session;
+pub mod spi;
 pub mod status;
+pub mod status_map;
+pub mod trigger;
+
+#[cfg(not(panic = "unwind"))]
+compile_error!("PostgreSQL errors unwind through Rust frames: build with panic = \"unwind\"");
+
+/// Called when PostgreSQL loads the library.
+#[allow(non_snake_case)]
+#[pgrx::pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    gucs::init();
+}
+
+pgrx::extension_sql_file!("../sql/10_types.sql", name = "types", bootstrap);
+pgrx::extension_sql_file!("../sql/20_tables.sql", name = "tables", requires = ["types"]);
+pgrx::extension_sql_file!("../sql/30_engine.sql", name = "engine", requires = ["tables"]);
+pgrx::extension_sql_file!("../sql/40_functions.sql", name = "functions", requires = ["engine"]);
+pgrx::extension_sql_file!("../sql/90_rights.sql", name = "rights", finalize);

@@ -54,6 +54,17 @@ impl Milestone {
         Milestone::Canceled,
     ];
 
+    /// Its role, and the name of the column that plays it by default.
+    pub const fn column(self) -> &'static str {
+        match self {
+            Milestone::Sent => "sent_at",
+            Milestone::Delivered => "delivered_at",
+            Milestone::Read => "read_at",
+            Milestone::Failed => "failed_at",
+            Milestone::Canceled => "canceled_at",
+        }
+    }
+
     /// The status that is this milestone when it arrives by itself, which is also its key in a `status_map`.
     pub const fn label(self) -> &'static str {
         match self {

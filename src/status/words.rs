@@ -187,7 +187,7 @@ impl Provider {
 }
 
 /// The names that `parse_status` takes for a provider.
-pub const PROVIDERS: &[(&str, Words)] = &[
+pub const PROVIDERS: [(&str, Words); 10] = [
     ("twilio", TWILIO),
     ("whatsapp", WHATSAPP),
     ("vonage", VONAGE),

@@ -1,0 +1,14 @@
+-- Who may do what. Functions run with the caller's rights on the tables; the triggers see to the rest.
+
+REVOKE ALL ON SCHEMA msgstatus FROM PUBLIC;
+GRANT USAGE ON SCHEMA msgstatus TO PUBLIC;
+
+REVOKE ALL ON ALL TABLES IN SCHEMA msgstatus FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA msgstatus FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA msgstatus FROM PUBLIC;
+
+-- Neither holds a secret; triggers read both with the rights of whoever fires them.
+GRANT SELECT ON msgstatus.policy, msgstatus.tracked, msgstatus.unmatched_commits TO PUBLIC;
+
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA msgstatus TO PUBLIC;
+REVOKE EXECUTE ON FUNCTION msgstatus.forget_dropped() FROM PUBLIC;

@@ -1,0 +1,230 @@
+//! Bringing folds to the messages table: read, decide, lock in key order, write what changed.
+
+mod rows;
+
+use crate::datum::in_scratch;
+use crate::errors::Result;
+use crate::fold::{Fold, Join, Row, Verdict};
+use crate::key::Key;
+use crate::pair::Pair;
+use crate::session::ActAs;
+use crate::spi::Spi;
+use crate::status::Status;
+use rows::Found;
+
+pub use rows::{event_at as event_in, read_event};
+
+/// Keys a chunk: enough to spread the cost of a statement, few enough to bound its memory.
+const CHUNK: usize = 4096;
+
+/// What became of the keys of a statement.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Keys that no message has.
+    pub unmatched: Vec<Key>,
+    /// Messages that were written.
+    pub written: u64,
+}
+
+/// Where the folds that are applied come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// Events that are new; the log is asked where a row can't decide.
+    Events,
+    /// The whole log of each key.
+    Log,
+}
+
+/// Applies one event, on the path made for single callbacks. `None` if no message has this key.
+///
+/// The row is read without a lock. An event that changes nothing ends there: rows only ever move forward, so what
+/// changes nothing now never will. Otherwise the row version that was read is replaced, or, if somebody else did
+/// that first, the row is locked and decided again.
+pub fn single(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Option<Verdict>> {
+    let mut verdict = None;
+    let mut undecided = false;
+    let raced = {
+        let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
+        let spi = Spi::connect()?;
+        let mut raced = false;
+        for found in rows::read_one(pair, &spi, key, false)? {
+            match decide(pair, &found, fold) {
+                Some(after) => {
+                    verdict = Some(Verdict::of(status, &found.row, &after, &pair.ranks));
+                    raced |= after != found.row && !rows::write_one(pair, &spi, key, &found, &after)?;
+                }
+                None => undecided = true,
+            }
+        }
+        raced
+    };
+    if !raced && !undecided {
+        return Ok(verdict);
+    }
+    let judged = chunk(pair, &[key], From::Events, &[fold], Some(status))?;
+    Ok(judged.verdict)
+}
+
+/// Applies folds of new events, many messages at once, in key order.
+pub fn batch(pair: &Pair, mut groups: Vec<(Key, Fold)>) -> Result<Outcome> {
+    groups.sort_unstable_by(|a, b| pair.key.compare(&a.0, &b.0));
+    let mut outcome = Outcome::default();
+    for part in groups.chunks(CHUNK) {
+        let keys: Vec<&Key> = part.iter().map(|g| &g.0).collect();
+        let folds: Vec<&Fold> = part.iter().map(|g| &g.1).collect();
+        let judged = in_scratch(|| chunk(pair, &keys, From::Events, &folds, None))?;
+        outcome.written += judged.written;
+        outcome.unmatched.extend(judged.unmatched.into_iter().map(|i| keys[i].clone()));
+    }
+    Ok(outcome)
+}
+
+/// Folds the whole log of these keys into their messages. Gives the number of messages that were written.
+pub fn refold(pair: &Pair, keys: &mut [Key]) -> Result<u64> {
+    keys.sort_unstable_by(|a, b| pair.key.compare(a, b));
+    let mut written = 0;
+    for part in keys.chunks(CHUNK) {
+        written += in_scratch(|| -> Result<u64> {
+            let folds = rows::read_log(pair, &part.iter().collect::<Vec<_>>())?;
+            let told: Vec<(&Key, &Fold)> =
+                part.iter().zip(&folds).filter(|(_, f)| f.stands().is_some()).collect();
+            if told.is_empty() {
+                return Ok(0);
+            }
+            let (keys, folds): (Vec<&Key>, Vec<&Fold>) = told.into_iter().unzip();
+            Ok(chunk(pair, &keys, From::Log, &folds, None)?.written)
+        })?;
+    }
+    Ok(written)
+}
+
+/// The rows of these messages, as stored and as their log folds, where the two differ.
+pub fn differences(pair: &Pair, keys: &[Key]) -> Result<Vec<(Key, Row, Row)>> {
+    let keys: Vec<&Key> = keys.iter().collect();
+    let folds = rows::read_log(pair, &keys)?;
+    let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
+    let spi = Spi::connect()?;
+    let found = rows::read_many(pair, &spi, &keys, false)?;
+    Ok(found
+        .into_iter()
+        .filter_map(|f| {
+            let folded = pair.stored.mask(f.row.join_log(&folds[f.place], &pair.ranks));
+            (folded != f.row).then(|| (keys[f.place].clone(), f.row, folded))
+        })
+        .collect())
+}
+
+/// The stored row of one message, read with the rights of the caller.
+pub fn stored(pair: &Pair, spi: &Spi, key: &Key) -> Result<Option<Row>> {
+    Ok(rows::read_one(pair, spi, key, false)?.into_iter().next().map(|f| f.row))
+}
+
+/// Which of these keys some message has.
+pub fn matched(pair: &Pair, keys: &[Key]) -> Result<Vec<Key>> {
+    let mut matched = Vec::new();
+    for part in keys.chunks(CHUNK) {
+        let keys: Vec<&Key> = part.iter().collect();
+        in_scratch(|| -> Result<()> {
+            let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
+            let spi = Spi::connect()?;
+            let found = rows::read_many(pair, &spi, &keys, false)?;
+            matched.extend(found.into_iter().map(|f| keys[f.place].clone()));
+            Ok(())
+        })?;
+    }
+    Ok(matched)
+}
+
+/// The row as these events make it, if the row alone can tell.
+fn decide(pair: &Pair, found: &Found, fold: &Fold) -> Option<Row> {
+    match found.row.join(fold, &pair.ranks) {
+        Join::Row(row) => Some(pair.stored.mask(row)),
+        Join::Undecided => None,
+    }
+}
+
+#[derive(Default)]
+struct Judged {
+    unmatched: Vec<usize>,
+    written: u64,
+    verdict: Option<Verdict>,
+}
+
+/// One chunk of keys, in key order: reads without locks to leave alone what would not change, then locks, decides
+/// again and writes the rest.
+fn chunk(
+    pair: &Pair,
+    keys: &[&Key],
+    from: From,
+    folds: &[&Fold],
+    judge: Option<Status>,
+) -> Result<Judged> {
+    let mut judged = Judged::default();
+    let owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
+    let spi = Spi::connect()?;
+
+    let mut known = vec![false; keys.len()];
+    let mut todo = Vec::new();
+    for found in rows::read_many(pair, &spi, keys, false)? {
+        known[found.place] = true;
+        let after = match from {
+            From::Events => decide(pair, &found, folds[found.place]),
+            From::Log => Some(pair.stored.mask(found.row.join_log(folds[found.place], &pair.ranks))),
+        };
+        match after {
+            Some(after) if after == found.row => {
+                if let Some(status) = judge {
+                    judged.verdict = Some(Verdict::of(status, &found.row, &after, &pair.ranks));
+                }
+            }
+            _ => todo.push(found.place),
+        }
+    }
+    judged.unmatched = (0..keys.len()).filter(|&i| !known[i]).collect();
+    if todo.is_empty() {
+        return Ok(judged);
+    }
+    todo.sort_unstable();
+    todo.dedup();
+
+    let locked_keys: Vec<&Key> = todo.iter().map(|&i| keys[i]).collect();
+    let locked = rows::read_many(pair, &spi, &locked_keys, true)?;
+    // What a row can't decide, the log does: all of it that committed before the row was ours.
+    let open: Vec<usize> = match from {
+        From::Log => (0..locked.len()).collect(),
+        From::Events => (0..locked.len())
+            .filter(|&i| decide(pair, &locked[i], folds[todo[locked[i].place]]).is_none())
+            .collect(),
+    };
+    let logged = if open.is_empty() {
+        Vec::new()
+    } else {
+        rows::read_log(pair, &open.iter().map(|&i| locked_keys[locked[i].place]).collect::<Vec<_>>())?
+    };
+    let mut log_of = vec![None; locked.len()];
+    for (fold, &i) in logged.iter().zip(&open) {
+        log_of[i] = Some(fold);
+    }
+    let mut changed = Vec::new();
+    for (found, log) in locked.iter().zip(log_of) {
+        let after = match log {
+            Some(log) => pair.stored.mask(found.row.join_log(log, &pair.ranks)),
+            None => match decide(pair, found, folds[todo[found.place]]) {
+                Some(after) => after,
+                None => continue,
+            },
+        };
+        if let Some(status) = judge {
+            judged.verdict = Some(Verdict::of(status, &found.row, &after, &pair.ranks));
+        }
+        if after != found.row {
+            changed.push((found, after));
+        }
+    }
+    if !changed.is_empty() {
+        judged.written = rows::write_many(pair, &spi, &locked_keys, &changed)?;
+    }
+    drop(spi);
+    drop(owner);
+    Ok(judged)
+}

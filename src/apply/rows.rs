@@ -1,0 +1,201 @@
+//! Messages and log rows, between SQL and the fold.
+
+use crate::datum::{Layout, text_datum};
+use crate::errors::{Fault, Result};
+use crate::fold::{Error, Event, Fold, Row, Time};
+use crate::key::Key;
+use crate::pair::Pair;
+use crate::pair::sql::Role;
+use crate::session::{ActAs, as_engine};
+use crate::spi::{Rows, Spi};
+use crate::status::oids::StatusOids;
+use crate::status::words::Provider;
+use crate::status::{MILESTONES, Status};
+use crate::status_map;
+use pgrx::pg_sys::{self, Datum, Oid};
+
+/// A message that was found: which of the keys asked for it has, its row version, and the engine's columns.
+pub struct Found {
+    pub place: usize,
+    table: Oid,
+    tid: pg_sys::ItemPointerData,
+    xmin: u32,
+    pub row: Row,
+    map: Option<Vec<u8>>,
+}
+
+/// Positions in the result of `sql::select_one` and `sql::select_many`.
+mod column {
+    pub const PLACE: usize = 0;
+    pub const TABLE: usize = 1;
+    pub const TID: usize = 2;
+    pub const XMIN: usize = 3;
+    pub const STATUS: usize = 4;
+    pub const STATUS_AT: usize = 5;
+    pub const MILESTONES: usize = 6;
+    pub const SEEN: usize = 11;
+    pub const CODE: usize = 12;
+    pub const MESSAGE: usize = 13;
+    pub const MAP: usize = 14;
+}
+
+fn time(rows: &Rows, i: usize, col: usize) -> Option<Time> {
+    rows.get(i, col).map(|d| d.value() as i64)
+}
+
+fn found(rows: &Rows, i: usize, oids: &StatusOids) -> Result<Found> {
+    let need = |col| rows.get(i, col).ok_or_else(|| Fault::internal("a system column is null"));
+    let map = rows.text(i, column::MAP);
+    let mapped = map.as_deref().map(status_map::read).unwrap_or_default();
+    let mut milestones = [None; MILESTONES];
+    for (m, slot) in milestones.iter_mut().enumerate() {
+        *slot = time(rows, i, column::MILESTONES + m).or(mapped[m]);
+    }
+    let (code, message) = (rows.text(i, column::CODE), rows.text(i, column::MESSAGE));
+    // SAFETY: the column is a ctid: a non-null pointer to an ItemPointerData.
+    let tid = unsafe { *need(column::TID)?.cast_mut_ptr::<pg_sys::ItemPointerData>() };
+    Ok(Found {
+        place: (need(column::PLACE)?.value() - 1),
+        table: Oid::from(need(column::TABLE)?.value() as u32),
+        tid,
+        xmin: need(column::XMIN)?.value() as u32,
+        row: Row {
+            status: rows.get(i, column::STATUS).and_then(|d| oids.status(d)),
+            status_at: time(rows, i, column::STATUS_AT),
+            milestones,
+            seen: rows.get(i, column::SEEN).map_or(0, |d| d.value() as i32),
+            error: Error::new(code.as_deref(), message.as_deref()),
+        },
+        map,
+    })
+}
+
+fn all_found(rows: &Rows) -> Result<Vec<Found>> {
+    let oids = StatusOids::get()?;
+    (0..rows.len()).map(|i| found(rows, i, &oids)).collect()
+}
+
+/// Reads the messages with this key: one, or one a partition where the key alone is not unique.
+pub fn read_one(pair: &Pair, spi: &Spi, key: &Key, lock: bool) -> Result<Vec<Found>> {
+    let statement = if lock { &pair.plans.lock_one } else { &pair.plans.select_one };
+    all_found(&spi.run(statement.plan()?, &[Some(pair.key.datum(key))])?)
+}
+
+/// Reads the messages with these keys, which are in key order; locks them in that order if asked to.
+pub fn read_many(pair: &Pair, spi: &Spi, keys: &[&Key], lock: bool) -> Result<Vec<Found>> {
+    if let [key] = keys {
+        return read_one(pair, spi, key, lock);
+    }
+    let statement = if lock { &pair.plans.lock_many } else { &pair.plans.select_many };
+    all_found(&spi.run(statement.plan()?, &[Some(pair.key.array(keys.iter().copied()))])?)
+}
+
+/// The value of one written column.
+fn value(role: Role, found: &Found, after: &Row, oids: &StatusOids) -> Option<Datum> {
+    let text = |t: &Option<Box<[u8]>>| t.as_deref().map(text_datum);
+    match role {
+        Role::Status => after.status.map(|s| oids.datum(s)),
+        Role::StatusAt => after.status_at.map(Datum::from),
+        Role::Milestone(m) => after.milestones[m as usize].map(Datum::from),
+        Role::Seen => Some(Datum::from(after.seen)),
+        Role::ErrorCode => after.error.as_ref().and_then(|e| text(&e.code)),
+        Role::ErrorMessage => after.error.as_ref().and_then(|e| text(&e.message)),
+        Role::StatusMap => {
+            Some(text_datum(status_map::write(found.map.as_deref(), &after.milestones).as_bytes()))
+        }
+        Role::Final => after.status.map(|s| Datum::from(s.is_final())),
+    }
+}
+
+/// Replaces the row version that was read; false if it is no longer the current one.
+pub fn write_one(pair: &Pair, spi: &Spi, key: &Key, found: &Found, after: &Row) -> Result<bool> {
+    let oids = StatusOids::get()?;
+    let mut tid = found.tid;
+    let mut args = vec![
+        Some(Datum::from(found.table)),
+        Some(Datum::from(&raw mut tid)),
+        Some(Datum::from(found.xmin)),
+        Some(pair.key.datum(key)),
+    ];
+    args.extend(pair.plans.writes.iter().map(|w| value(w.role, found, after, &oids)));
+    let plan = pair.plans.update_one.plan()?;
+    Ok(as_engine(|| spi.run(plan, &args))?.len() == 1)
+}
+
+/// Writes rows that are locked. Gives how many; a trigger of the user may have kept some back.
+pub fn write_many(pair: &Pair, spi: &Spi, keys: &[&Key], rows: &[(&Found, Row)]) -> Result<u64> {
+    if let [(found, after)] = rows {
+        return Ok(u64::from(write_one(pair, spi, keys[found.place], found, after)?));
+    }
+    let oids = StatusOids::get()?;
+    let mut tids: Vec<pg_sys::ItemPointerData> = rows.iter().map(|(f, _)| f.tid).collect();
+    let tables: Vec<_> = rows.iter().map(|(f, _)| Some(Datum::from(f.table))).collect();
+    let places: Vec<_> = tids.iter_mut().map(|t| Some(Datum::from(std::ptr::from_mut(t)))).collect();
+    let mut args = vec![
+        Some(Layout::of(pg_sys::OIDOID).array(&tables)),
+        Some(Layout::of(pg_sys::TIDOID).array(&places)),
+        Some(pair.key.array(rows.iter().map(|(f, _)| keys[f.place]))),
+    ];
+    for w in &pair.plans.writes {
+        let values: Vec<_> = rows.iter().map(|(f, after)| value(w.role, f, after, &oids)).collect();
+        args.push(Some(Layout::of(w.role.param(oids.enum_type)).array(&values)));
+    }
+    let plan = pair.plans.update_many.plan()?;
+    Ok(as_engine(|| spi.run(plan, &args))?.len() as u64)
+}
+
+/// An event from its parts; `None` if the word is not known.
+pub fn read_event(
+    pair: &Pair,
+    status: Option<Status>,
+    event_at: Option<Time>,
+    created_at: Option<Time>,
+    code: Option<&[u8]>,
+    message: Option<&[u8]>,
+) -> Option<Event> {
+    // SAFETY: reads when the transaction began.
+    let now = || unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
+    let created = created_at.or(event_at).unwrap_or_else(now);
+    let m = &pair.mapping.m;
+    Some(Event {
+        status: status?,
+        at: event_at.unwrap_or(created).min(created),
+        error: Error::new(
+            code.filter(|_| m.error_code.is_some()),
+            message.filter(|_| m.error_message.is_some()),
+        ),
+    })
+}
+
+/// The event in columns `col`… of a row, as `sql::event_columns` lays them out.
+pub fn event_at(pair: &Pair, rows: &Rows, i: usize, col: usize) -> Option<Event> {
+    let provider = match rows.text(i, col + 1) {
+        Some(name) if !pair.log_holds_labels => Provider::named(&name),
+        _ => pair.provider,
+    };
+    let status = rows.text(i, col).and_then(|w| provider.parse(&w));
+    let (code, message) = (rows.text(i, col + 4), rows.text(i, col + 5));
+    read_event(
+        pair,
+        status,
+        time(rows, i, col + 2),
+        time(rows, i, col + 3),
+        code.as_deref(),
+        message.as_deref(),
+    )
+}
+
+/// The log of each of these keys, folded.
+pub fn read_log(pair: &Pair, keys: &[&Key]) -> Result<Vec<Fold>> {
+    let mut folds: Vec<Fold> = (0..keys.len()).map(|_| Fold::default()).collect();
+    let _owner = ActAs::owner(pair.log.owner, pair.log.forced_rls);
+    let spi = Spi::connect()?;
+    let rows = spi.run(pair.plans.select_log.plan()?, &[Some(pair.key.array(keys.iter().copied()))])?;
+    for i in 0..rows.len() {
+        let Some(place) = rows.get(i, 0) else { continue };
+        if let Some(event) = event_at(pair, &rows, i, 1) {
+            folds[place.value() - 1].add(event, &pair.ranks);
+        }
+    }
+    Ok(folds)
+}

@@ -1,0 +1,190 @@
+//! `attach` and `detach`: putting the engine on tables and taking it away.
+
+mod catalog;
+mod roles;
+mod triggers;
+
+use crate::datum::text_datum;
+use crate::errors::{Code, Fault, Result};
+use crate::function::Args;
+use crate::key::KeyType;
+use crate::pair::mapping::{Mapping, OnRegression};
+use crate::pair::{Table, cache, resolve};
+use crate::session::ActAs;
+use crate::spi::Spi;
+use pgrx::pg_sys::{self, Datum, Oid};
+
+crate::sql_function!(msgstatus_attach, pg_finfo_msgstatus_attach, attach);
+crate::sql_function!(msgstatus_detach, pg_finfo_msgstatus_detach, detach);
+crate::sql_function!(msgstatus_policy_trigger, pg_finfo_msgstatus_policy_trigger, policy_trigger);
+
+/// What `attach` was called with, less the tables.
+pub struct Request {
+    message_key: String,
+    log_key: String,
+    status: String,
+    log_status: String,
+    columns: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Finer than a statement: for rows that go straight into a partition, and for logical replication.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    Statement,
+    Row,
+}
+
+fn attach(args: &Args) -> Result<Option<Datum>> {
+    let need = |i: usize, name: &str| {
+        args.string(i).ok_or_else(|| {
+            Fault::new(
+                Code::InvalidArgument,
+                format!("argument {name} of attach is NULL"),
+                "Leave the argument out to get its default.",
+            )
+        })
+    };
+    let one_of = |i: usize, name: &str, allowed: &[&str]| -> Result<String> {
+        let value = need(i, name)?;
+        if allowed.contains(&value.as_str()) {
+            return Ok(value);
+        }
+        Err(Fault::new(
+            Code::InvalidArgument,
+            format!("{name} can't be \"{value}\""),
+            format!("It is one of: {}.", allowed.join(", ")),
+        ))
+    };
+    let (Some(messages), Some(log)) = (args.oid(0), args.oid(1)) else {
+        return Err(Fault::new(
+            Code::InvalidArgument,
+            "attach needs a messages table and a delivery log, not NULL",
+            "For example: SELECT msgstatus.attach('messages', 'delivery_log').",
+        ));
+    };
+    let request = Request {
+        message_key: need(2, "message_key")?,
+        log_key: need(3, "log_key")?,
+        status: need(4, "status")?,
+        log_status: need(5, "log_status")?,
+        columns: roles::parse(&jsonb_text(args.get(6))?)?,
+    };
+    let provider = one_of(7, "provider", &crate::status::words::PROVIDERS.map(|p| p.0))?;
+    let policy = need(8, "policy")?;
+    let on_regression = one_of(9, "on_regression", &["absorb", "error"])?;
+    let level = one_of(10, "level", &["statement", "row"])?;
+    for (i, name, today, later) in
+        [(11, "poll", "off", ["stuck", "eager"].as_slice()), (12, "notify", "none", &["final", "failure", "all"])]
+    {
+        let all: Vec<&str> = [today].into_iter().chain(later.iter().copied()).collect();
+        let value = one_of(i, name, &all)?;
+        if value != today {
+            return Err(Fault::new(
+                Code::NotSupported,
+                format!("{name} => '{value}' is not in this version"),
+                format!("Attach with {name} => '{today}', which is the default."),
+            ));
+        }
+    }
+
+    let (messages, log) = catalog::pair_of_tables(messages, log)?;
+    resolve::ranks(&policy)?;
+    let _lock = catalog::lock_tracked()?;
+    catalog::not_yet_tracked(&messages)?;
+    let (m, l, copy) = roles::assign(&request, &messages, &log)?;
+    catalog::usable_keys(&messages, &m.key, &log, &l.key)?;
+
+    let mapping = Mapping {
+        pair: catalog::next_pair()?,
+        messages: resolve::relation_name(messages.oid),
+        log: resolve::relation_name(log.oid),
+        m,
+        l,
+        provider,
+        policy,
+        on_regression: if on_regression == "error" { OnRegression::Error } else { OnRegression::Absorb },
+        copy,
+    };
+    let level = if level == "row" { Level::Row } else { Level::Statement };
+    triggers::create(&mapping, &messages, level)?;
+    catalog::remember(&mapping, &messages, &log, level, args.get(6))?;
+    Ok(None)
+}
+
+fn jsonb_text(value: Option<Datum>) -> Result<Vec<u8>> {
+    let Some(value) = value else { return Ok(b"{}".to_vec()) };
+    // SAFETY: jsonb's output function takes a jsonb value and gives a C string.
+    unsafe {
+        let text = pgrx::direct_function_call_as_datum(pg_sys::jsonb_out, &[Some(value)])
+            .ok_or_else(|| Fault::internal("jsonb printed as null"))?;
+        Ok(std::ffi::CStr::from_ptr(text.cast_mut_ptr()).to_bytes().to_vec())
+    }
+}
+
+fn detach(args: &Args) -> Result<Option<Datum>> {
+    let (Some(messages), Some(log)) = (args.oid(0), args.oid(1)) else { return Ok(None) };
+    let (messages, log) = catalog::pair_of_tables(messages, log)?;
+    let _lock = catalog::lock_tracked()?;
+    let Some(pair) = catalog::forget(&messages, &log)? else {
+        return Err(Fault::new(
+            Code::NotReady,
+            format!(
+                "table {} is not tracked by log {}",
+                resolve::relation_name(messages.oid),
+                resolve::relation_name(log.oid)
+            ),
+            "SELECT messages, log FROM msgstatus.tracked lists what is.",
+        ));
+    };
+    triggers::drop(pair, &messages, &log)?;
+    Ok(None)
+}
+
+/// Refuses changes of the built-in policies, and announces all others to every session.
+fn policy_trigger(args: &Args) -> Result<Option<Datum>> {
+    // SAFETY: the fcinfo is that of this call.
+    let call = unsafe { crate::trigger::Call::new(args.fcinfo()) }?;
+    for tuple in [call.old_tuple(), call.new_tuple()] {
+        if tuple.is_null() {
+            continue;
+        }
+        let mut null = false;
+        // SAFETY: the tuple is a row of msgstatus.policy, whose first column is text.
+        let name = unsafe {
+            let value = pg_sys::SPI_getbinval(tuple, call.descriptor(), 1, &mut null);
+            if null { Vec::new() } else { crate::datum::text_bytes(value) }
+        };
+        if [&b"first_final"[..], b"delivery_wins", b"failure_wins"].contains(&&name[..]) {
+            return Err(Fault::new(
+                Code::NotAllowed,
+                format!("policy \"{}\" is built in and can't be changed", String::from_utf8_lossy(&name)),
+                "Add a policy of your own with INSERT and attach with it.",
+            ));
+        }
+    }
+    // SAFETY: sends an invalidation for an existing relation with this transaction's commit.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(cache::policy_table()) };
+    Ok(Some(Datum::from(0usize)))
+}
+
+/// Runs a statement as the owner of the extension's tables.
+fn as_extension<T>(work: impl FnOnce(&Spi) -> Result<T>) -> Result<T> {
+    let table = resolve::existing(cache::policy_table(), "msgstatus.policy")?;
+    let _owner = ActAs::owner(table.owner, false);
+    let spi = Spi::connect()?;
+    work(&spi)
+}
+
+/// Runs DDL with the rights of the caller.
+fn ddl(spi: &Spi, text: &str) -> Result<()> {
+    spi.once(text, &[], &[]).map(drop)
+}
+
+fn text(value: &str) -> Option<Datum> {
+    Some(text_datum(value.as_bytes()))
+}
+
+fn key_type(table: &Table, role: &str, column: &str) -> Result<(Oid, KeyType)> {
+    let (_, oid, _, collation) = resolve::required(table, role, column)?;
+    Ok((oid, KeyType::of(oid, collation)?))
+}

@@ -1,0 +1,193 @@
+//! What `attach` asks the catalog, and what it writes into `msgstatus.tracked`.
+
+use super::{Level, as_extension, key_type, text};
+use crate::errors::{Code, Fault, Result};
+use crate::key::{quote, type_name};
+use crate::pair::mapping::{Mapping, OnRegression};
+use crate::pair::{Table, resolve};
+use crate::spi::Spi;
+use pgrx::pg_sys::{self, Datum};
+
+/// Two different tables that the caller owns.
+pub fn pair_of_tables(messages: pg_sys::Oid, log: pg_sys::Oid) -> Result<(Table, Table)> {
+    if messages == log {
+        return Err(Fault::new(
+            Code::InvalidArgument,
+            format!("{} can't be both the messages table and its log", resolve::relation_name(messages)),
+            "Give two tables: the one that holds messages, and the one that callbacks are inserted into.",
+        ));
+    }
+    Ok((owned_table(messages)?, owned_table(log)?))
+}
+
+fn owned_table(oid: pg_sys::Oid) -> Result<Table> {
+    let table = resolve::existing(oid, &format!("with OID {}", oid.to_u32()))?;
+    let name = resolve::relation_name(oid);
+    // SAFETY: syscache look-up; a relation without a kind does not exist.
+    let kind = unsafe { pg_sys::get_rel_relkind(oid) } as u8;
+    if kind != pg_sys::RELKIND_RELATION && kind != pg_sys::RELKIND_PARTITIONED_TABLE {
+        return Err(Fault::new(
+            Code::WrongKind,
+            format!("{name} is not a table"),
+            "msgstatus works on ordinary and partitioned tables: name the table behind the view.",
+        ));
+    }
+    // SAFETY: look-ups for the current role and an existing owner.
+    let owns = unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), table.owner) };
+    if !owns {
+        return Err(Fault::new(
+            Code::NotAllowed,
+            format!("must be owner of table {name}"),
+            "Let the owner of both tables call this, or a superuser.",
+        ));
+    }
+    Ok(table)
+}
+
+/// Held to the end of the transaction: one attach or detach at a time.
+pub fn lock_tracked() -> Result<()> {
+    as_extension(|spi| super::ddl(spi, "LOCK TABLE msgstatus.tracked IN SHARE ROW EXCLUSIVE MODE"))
+}
+
+pub fn not_yet_tracked(messages: &Table) -> Result<()> {
+    let spi = Spi::connect()?;
+    let rows = spi.once(
+        "SELECT t.log::pg_catalog.regclass::pg_catalog.text FROM msgstatus.tracked t \
+         WHERE t.messages OPERATOR(pg_catalog.=) $1",
+        &[pg_sys::OIDOID],
+        &[Some(Datum::from(messages.oid))],
+    )?;
+    match rows.string(0, 0) {
+        None => Ok(()),
+        Some(log) => Err(Fault::new(
+            Code::Duplicate,
+            format!("table {} is already tracked, by log {log}", resolve::relation_name(messages.oid)),
+            format!("SELECT msgstatus.detach('{}', '{log}') first, to attach it differently.", resolve::relation_name(messages.oid)),
+        )),
+    }
+}
+
+pub fn next_pair() -> Result<i32> {
+    let spi = Spi::connect()?;
+    let sql = "SELECT coalesce(pg_catalog.max(t.pair), 0) OPERATOR(pg_catalog.+) 1 FROM msgstatus.tracked t";
+    let rows = spi.once(sql, &[], &[])?;
+    rows.get(0, 0).map(|d| d.value() as i32).ok_or_else(|| Fault::internal("no next pair"))
+}
+
+/// The keys have one type, the message key a unique index, the log key any index.
+pub fn usable_keys(messages: &Table, message_key: &str, log: &Table, log_key: &str) -> Result<()> {
+    let (m_oid, m_key) = key_type(messages, "message_key", message_key)?;
+    let (l_oid, l_key) = key_type(log, "log_key", log_key)?;
+    if m_key.oid() != l_key.oid() {
+        return Err(Fault::new(
+            Code::WrongType,
+            format!(
+                "the key \"{message_key}\" of messages is {}, the key \"{log_key}\" of the log is {}",
+                type_name(m_oid),
+                type_name(l_oid)
+            ),
+            "Both keys need the same type: convert the log's column with ALTER TABLE … ALTER COLUMN … TYPE.",
+        ));
+    }
+    let missing = |what: &str, table: &Table, ddl: String| {
+        Fault::new(
+            Code::NotReady,
+            format!("table {} has no {what}", resolve::relation_name(table.oid)),
+            format!("Create it, then attach: {ddl}"),
+        )
+    };
+    if !has_index(messages, message_key, true)? {
+        return Err(missing(
+            &format!("unique index on its key \"{message_key}\""),
+            messages,
+            create_index(messages, message_key, "UNIQUE INDEX"),
+        ));
+    }
+    if !has_index(log, log_key, false)? {
+        return Err(missing(
+            &format!("index on its key \"{log_key}\""),
+            log,
+            create_index(log, log_key, "INDEX"),
+        ));
+    }
+    Ok(())
+}
+
+fn create_index(table: &Table, column: &str, what: &str) -> String {
+    // CONCURRENTLY spares writers; a partitioned table has no such thing.
+    let how = if table.partitioned { "" } else { " CONCURRENTLY" };
+    format!("CREATE {what}{how} ON {} ({});", resolve::relation_name(table.oid), quote(column))
+}
+
+/// Is there a valid index that leads to a row by this column? A unique one may have the partition key beside it, as
+/// PostgreSQL asks of partitioned tables, and may leave out NULLs.
+fn has_index(table: &Table, column: &str, unique: bool) -> Result<bool> {
+    let spi = Spi::connect()?;
+    let sql = "
+        SELECT 1
+          FROM pg_catalog.pg_index i
+          JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) i.indrelid
+           AND a.attnum OPERATOR(pg_catalog.=) i.indkey[0] AND a.attname OPERATOR(pg_catalog.=) $2::pg_catalog.name
+          LEFT JOIN pg_catalog.pg_partitioned_table p ON p.partrelid OPERATOR(pg_catalog.=) i.indrelid
+         WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisvalid
+           AND (i.indpred IS NULL OR pg_catalog.pg_get_expr(i.indpred, i.indrelid)
+                OPERATOR(pg_catalog.=) pg_catalog.format('(%I IS NOT NULL)', a.attname))
+           AND (NOT $3 OR i.indisunique AND i.indimmediate
+                AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(1, i.indnkeyatts OPERATOR(pg_catalog.-) 1) k
+                                 WHERE p.partattrs IS NULL
+                                    OR i.indkey[k] OPERATOR(pg_catalog.<>) ALL (p.partattrs::pg_catalog.int2[])))";
+    let rows = spi.once(
+        sql,
+        &[pg_sys::OIDOID, pg_sys::TEXTOID, pg_sys::BOOLOID],
+        &[Some(Datum::from(table.oid)), text(column), Some(Datum::from(unique))],
+    )?;
+    Ok(!rows.is_empty())
+}
+
+/// Writes the pair into `tracked`.
+pub fn remember(mapping: &Mapping, messages: &Table, log: &Table, level: Level, columns: Option<Datum>) -> Result<()> {
+    let json = super::triggers::argument(mapping)?;
+    as_extension(|spi| {
+        let on_regression = if mapping.on_regression == OnRegression::Error { "error" } else { "absorb" };
+        let level = if level == Level::Row { "row" } else { "statement" };
+        spi.once(
+            "INSERT INTO msgstatus.tracked
+                 (pair, messages, log, policy, on_regression, level, poll, notify, columns, mapping)
+             VALUES ($1, $2, $3, $4, $5, $6, 'off', 'none', coalesce($7, '{}'), $8::pg_catalog.jsonb)",
+            &[
+                pg_sys::INT4OID,
+                pg_sys::REGCLASSOID,
+                pg_sys::REGCLASSOID,
+                pg_sys::TEXTOID,
+                pg_sys::TEXTOID,
+                pg_sys::TEXTOID,
+                pg_sys::JSONBOID,
+                pg_sys::TEXTOID,
+            ],
+            &[
+                Some(Datum::from(mapping.pair)),
+                Some(Datum::from(messages.oid)),
+                Some(Datum::from(log.oid)),
+                text(&mapping.policy),
+                text(on_regression),
+                text(level),
+                columns,
+                text(&json),
+            ],
+        )
+        .map(drop)
+    })
+}
+
+/// Takes the pair out of `tracked` and gives its number, if it was there.
+pub fn forget(messages: &Table, log: &Table) -> Result<Option<i32>> {
+    as_extension(|spi| {
+        let rows = spi.once(
+            "DELETE FROM msgstatus.tracked t WHERE t.messages OPERATOR(pg_catalog.=) $1 \
+             AND t.log OPERATOR(pg_catalog.=) $2 RETURNING t.pair",
+            &[pg_sys::OIDOID, pg_sys::OIDOID],
+            &[Some(Datum::from(messages.oid)), Some(Datum::from(log.oid))],
+        )?;
+        Ok(rows.get(0, 0).map(|d| d.value() as i32))
+    })
+}

@@ -1,0 +1,232 @@
+//! Which column plays which role: the `columns` argument, the default names, and the types that fit.
+
+use super::Request;
+use crate::errors::{Code, Fault, Result};
+use crate::key::type_name;
+use crate::pair::mapping::{LogColumns, MessageColumns};
+use crate::pair::{Table, resolve};
+use crate::status::oids::StatusOids;
+use pgrx::pg_sys::{self, Oid};
+use serde_json::{Map, Value};
+
+/// Roles of messages that a column may play, beside key and status, and whether a column of the role's own name plays
+/// it without being named.
+const MESSAGE_ROLES: &[(&str, Kind)] = &[
+    ("status_at", Kind::Time),
+    ("sent_at", Kind::Time),
+    ("delivered_at", Kind::Time),
+    ("read_at", Kind::Time),
+    ("failed_at", Kind::Time),
+    ("canceled_at", Kind::Time),
+    ("error_code", Kind::Text),
+    ("error_message", Kind::Text),
+    ("statuses_seen", Kind::Integer),
+    ("status_map", Kind::Jsonb),
+    ("final", Kind::Boolean),
+];
+
+/// Roles that the engine does not write; named so that a mapping for later use is not refused.
+const OTHER_MESSAGE_ROLES: &[&str] = &[
+    "message_id", "provider", "account_sid", "tenant", "batch", "direction", "from_address", "to_address", "body",
+    "created_at", "scheduled_for", "price", "price_unit", "num_segments", "last_checked_at", "check_count",
+    "next_check_at",
+];
+
+const LOG_ROLES: &[(&str, Kind)] = &[
+    ("log.delivery_id", Kind::Integer),
+    ("log.provider", Kind::Any),
+    ("log.event_at", Kind::Time),
+    ("log.created_at", Kind::Time),
+    ("log.error_code", Kind::Any),
+    ("log.error_message", Kind::Any),
+    ("log.source", Kind::Any),
+    ("log.payload", Kind::Any),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Time,
+    Text,
+    Integer,
+    Jsonb,
+    Boolean,
+    Any,
+}
+
+impl Kind {
+    fn fits(self, oid: Oid) -> bool {
+        match self {
+            Kind::Time => [pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPOID].contains(&oid),
+            Kind::Text => [pg_sys::TEXTOID, pg_sys::VARCHAROID].contains(&oid),
+            Kind::Integer => [pg_sys::INT4OID, pg_sys::INT8OID].contains(&oid),
+            Kind::Jsonb => oid == pg_sys::JSONBOID,
+            Kind::Boolean => oid == pg_sys::BOOLOID,
+            Kind::Any => true,
+        }
+    }
+
+    const fn wanted(self) -> &'static str {
+        match self {
+            Kind::Time => "timestamptz, or timestamp in UTC",
+            Kind::Text => "text or varchar",
+            Kind::Integer => "integer or bigint",
+            Kind::Jsonb => "jsonb",
+            Kind::Boolean => "boolean, and not generated",
+            Kind::Any => "any type",
+        }
+    }
+}
+
+/// The `columns` argument: an object of roles and column names. A role with null is played by no column.
+pub fn parse(text: &[u8]) -> Result<Map<String, Value>> {
+    let wrong = |what: String| {
+        let names: Vec<&str> = MESSAGE_ROLES.iter().chain(LOG_ROLES).map(|r| r.0).collect();
+        Fault::new(
+            Code::InvalidArgument,
+            format!("columns: {what}"),
+            format!("columns maps roles to column names, as in {{\"sent_at\": \"sent_on\"}}. Roles: {}, copy.", names.join(", ")),
+        )
+    };
+    let Ok(Value::Object(map)) = serde_json::from_slice(text) else {
+        return Err(wrong("not a JSON object".into()));
+    };
+    for (role, value) in &map {
+        let known = MESSAGE_ROLES.iter().chain(LOG_ROLES).any(|r| r.0 == role)
+            || OTHER_MESSAGE_ROLES.contains(&role.as_str())
+            || ["sid", "status", "log.sid", "log.status", "copy"].contains(&role.as_str());
+        let shaped = match value {
+            Value::Array(all) => role == "copy" && all.iter().all(Value::is_string),
+            Value::String(_) | Value::Null => role != "copy",
+            _ => false,
+        };
+        if !known {
+            return Err(wrong(format!("there is no role \"{role}\"")));
+        }
+        if !shaped {
+            return Err(wrong(format!("role \"{role}\" can't be {value}")));
+        }
+    }
+    Ok(map)
+}
+
+/// Finds the columns of both tables.
+pub fn assign(request: &Request, messages: &Table, log: &Table) -> Result<(MessageColumns, LogColumns, Vec<String>)> {
+    let columns = &request.columns;
+    let named = |role: &str| columns.get(role).and_then(Value::as_str).map(str::to_owned);
+    let key = named("sid").filter(|_| request.message_key == "sid").unwrap_or_else(|| request.message_key.clone());
+    let status = named("status").filter(|_| request.status == "status").unwrap_or_else(|| request.status.clone());
+    let log_key = named("log.sid").filter(|_| request.log_key == "sid").unwrap_or_else(|| request.log_key.clone());
+    let log_status =
+        named("log.status").filter(|_| request.log_status == "status").unwrap_or_else(|| request.log_status.clone());
+
+    status_column(messages, &status)?;
+    log_status_column(log, &log_status)?;
+    for role in OTHER_MESSAGE_ROLES {
+        if let Some(column) = named(role) {
+            resolve::required(messages, role, &column)?;
+        }
+    }
+    let find = |roles: &[(&'static str, Kind)], table: &Table, role: &str| -> Result<Option<String>> {
+        let kind = roles.iter().find(|r| r.0 == role).map_or(Kind::Any, |r| r.1);
+        column_of(columns, table, role, kind)
+    };
+    let of_messages = |role| find(MESSAGE_ROLES, messages, role);
+    let of_log = |role| find(LOG_ROLES, log, role);
+    let m = MessageColumns {
+        key,
+        status,
+        status_at: of_messages("status_at")?,
+        sent_at: of_messages("sent_at")?,
+        delivered_at: of_messages("delivered_at")?,
+        read_at: of_messages("read_at")?,
+        failed_at: of_messages("failed_at")?,
+        canceled_at: of_messages("canceled_at")?,
+        error_code: of_messages("error_code")?,
+        error_message: of_messages("error_message")?,
+        statuses_seen: of_messages("statuses_seen")?,
+        status_map: of_messages("status_map")?,
+        final_: of_messages("final")?,
+    };
+    let l = LogColumns {
+        key: log_key,
+        status: log_status,
+        delivery_id: of_log("log.delivery_id")?,
+        provider: of_log("log.provider")?,
+        event_at: of_log("log.event_at")?,
+        created_at: of_log("log.created_at")?,
+        error_code: of_log("log.error_code")?,
+        error_message: of_log("log.error_message")?,
+        source: of_log("log.source")?,
+        payload: of_log("log.payload")?,
+    };
+    let copy: Vec<String> = columns
+        .get("copy")
+        .and_then(Value::as_array)
+        .map(|all| all.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        .unwrap_or_default();
+    for column in &copy {
+        resolve::required(messages, "copy", column)?;
+        resolve::required(log, "copy", column)?;
+    }
+    Ok((m, l, copy))
+}
+
+/// The column that plays a role: the one named, which has to exist and fit, or the one of the role's own name, if it
+/// exists and fits.
+fn column_of(columns: &Map<String, Value>, table: &Table, role: &str, kind: Kind) -> Result<Option<String>> {
+    let usable = |column: &str, oid: Oid| kind.fits(oid) && !(kind == Kind::Boolean && is_generated(table, column));
+    match columns.get(role) {
+        Some(Value::String(column)) => {
+            let (_, oid, _, _) = resolve::required(table, role, column)?;
+            if usable(column, oid) {
+                return Ok(Some(column.clone()));
+            }
+            Err(Fault::new(
+                Code::WrongType,
+                format!(
+                    "column \"{column}\" of table {} is {}, which can't play the role \"{role}\"",
+                    resolve::relation_name(table.oid),
+                    type_name(oid)
+                ),
+                format!("The role takes {}.", kind.wanted()),
+            ))
+        }
+        Some(_) => Ok(None),
+        None => {
+            let column = role.strip_prefix("log.").unwrap_or(role);
+            let fits = resolve::attribute(table.oid, column).is_some_and(|(_, oid, _, _)| usable(column, oid));
+            Ok(fits.then(|| column.to_owned()))
+        }
+    }
+}
+
+fn is_generated(table: &Table, column: &str) -> bool {
+    let Some((number, _, _, _)) = resolve::attribute(table.oid, column) else { return false };
+    // SAFETY: catalog look-up of an existing column.
+    unsafe { pg_sys::get_attgenerated(table.oid, number) != 0 }
+}
+
+fn status_column(table: &Table, column: &str) -> Result<()> {
+    let (_, oid, _, _) = resolve::required(table, "status", column)?;
+    if oid == StatusOids::get()?.enum_type {
+        return Ok(());
+    }
+    let name = resolve::relation_name(table.oid);
+    Err(Fault::new(
+        Code::WrongType,
+        format!("column \"{column}\" of table {name} is {}, not msgstatus.delivery_status", type_name(oid)),
+        format!("Convert it: SELECT msgstatus.convert_status('{name}', '{column}'); or add a column of type msgstatus.delivery_status and name it: status => '…'."),
+    ))
+}
+
+fn log_status_column(table: &Table, column: &str) -> Result<()> {
+    let (_, oid, _, _) = resolve::required(table, "log.status", column)?;
+    if Kind::Text.fits(oid) || oid == StatusOids::get()?.enum_type {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Code::WrongType,
+        format!("column \"{column}\" of table {} is {}", resolve::relation_name(table.oid), type_name(oid)),
+        "The log's status column is text, varchar or msgstatus.delivery_status.",
+    ))
+}

@@ -1,0 +1,274 @@
+//! A message and its callback, written by two transactions at once: neither sees the other, and nothing may be lost.
+//!
+//! Both sides look again right before they commit, and a lock orders these last looks, so that whoever commits
+//! second sees the first:
+//!
+//! * A transaction whose callbacks found no message takes the lock in *callback* mode, looks for the messages once
+//!   more, and, still without them, advances the sequence `msgstatus.unmatched_commits` and commits.
+//! * A transaction that inserted messages (or filled in keys) takes the lock in *message* mode. If the sequence
+//!   stands where it stood when the messages were written, no such callback has committed meanwhile and there is
+//!   nothing to do; otherwise the log of its messages is folded once more.
+//!
+//! Each mode is compatible with itself and conflicts with the other. The lock is taken when all work is done and is
+//! held until the commit is visible: milliseconds, whatever the transaction did before. It is never held while
+//! waiting for a row, so it takes part in no deadlock, and it is one lock for a table, not one a message, so a
+//! million messages in a transaction need no more room for locks than one. A transaction whose callbacks all
+//! found their messages takes no lock at all.
+
+use crate::apply;
+use crate::errors::{Fault, OrRaise, Result};
+use crate::key::Key;
+use crate::pair::{Pair, cache};
+use crate::status::oids::extension_schema;
+use pgrx::pg_sys::{self, Datum, Oid};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// What this transaction has to look at again before it commits, for one messages table.
+struct Pending {
+    pair: Rc<Pair>,
+    /// Keys of callbacks that found no message.
+    callbacks: BTreeSet<Key>,
+    /// Keys of messages that were inserted or got their key.
+    messages: Vec<Key>,
+    /// Where the sequence stood at the first of them.
+    commits_seen: i64,
+}
+
+thread_local! {
+    static PENDING: RefCell<BTreeMap<u32, Pending>> = const { RefCell::new(BTreeMap::new()) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The second half of our advisory lock tags: users' own have 1 or 2 here, so they never meet.
+const LOCK_CLASS: u16 = 0x4D53;
+
+/// Looks before messages are folded under the lock: others may keep the sequence moving.
+const TRIES: u32 = 3;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Message,
+    Callback,
+    /// A transaction that did both excludes both at once: taking one mode after the other could deadlock.
+    Both,
+}
+
+impl Mode {
+    fn lockmode(self) -> i32 {
+        (match self {
+            Mode::Message => pg_sys::RowExclusiveLock,
+            Mode::Callback => pg_sys::ShareLock,
+            Mode::Both => pg_sys::ShareRowExclusiveLock,
+        }) as i32
+    }
+}
+
+fn tag(messages: u32) -> pg_sys::LOCKTAG {
+    pg_sys::LOCKTAG {
+        // SAFETY: set once when the backend connected to its database.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: messages,
+        locktag_field3: 0,
+        locktag_field4: LOCK_CLASS,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
+        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
+    }
+}
+
+fn lock(messages: u32, mode: Mode) {
+    // SAFETY: a lock of the current transaction; an error while waiting ends the transaction as usual.
+    unsafe { pg_sys::LockAcquire(&tag(messages), mode.lockmode(), false, false) };
+}
+
+fn unlock(messages: u32, mode: Mode) {
+    // SAFETY: releases what `lock` took in this transaction.
+    unsafe { pg_sys::LockRelease(&tag(messages), mode.lockmode(), false) };
+}
+
+/// Callbacks whose messages are not there (yet): looks for them again before the commit.
+pub fn callbacks_wait(pair: &Rc<Pair>, keys: impl IntoIterator<Item = Key>) {
+    let mut keys = keys.into_iter().peekable();
+    if keys.peek().is_some() {
+        pending(pair, None, |p| p.callbacks.extend(keys));
+    }
+}
+
+/// Messages that were inserted or got their key: folds in what their log holds, and looks again before the commit.
+pub fn messages_appear(pair: &Rc<Pair>, mut keys: Vec<Key>) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let messages = pair.messages.oid.to_u32();
+    let known = PENDING.with_borrow(|p| p.get(&messages).is_some_and(|p| p.commits_seen >= 0));
+    if !known {
+        // The sequence is read where no callback is between its last look and its commit: all that have
+        // advanced it are committed, and the refold below sees them.
+        lock(messages, Mode::Message);
+        let commits = commits_so_far()?;
+        unlock(messages, Mode::Message);
+        pending(pair, Some(commits), |_| ());
+    }
+    apply::refold(pair, &mut keys)?;
+    pending(pair, None, |p| p.messages.append(&mut keys));
+    Ok(())
+}
+
+fn pending(pair: &Rc<Pair>, commits: Option<i64>, add: impl FnOnce(&mut Pending)) {
+    if !REGISTERED.replace(true) {
+        // SAFETY: registered once a backend, as a function that stays loaded with this library.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+    }
+    PENDING.with_borrow_mut(|all| {
+        let entry = all.entry(pair.messages.oid.to_u32()).or_insert_with(|| Pending {
+            pair: Rc::clone(pair),
+            callbacks: BTreeSet::new(),
+            messages: Vec::new(),
+            commits_seen: -1,
+        });
+        if let Some(commits) = commits {
+            entry.commits_seen = commits;
+        }
+        add(entry);
+    });
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
+            before_commit().or_raise();
+        }
+        pg_sys::XactEvent::XACT_EVENT_COMMIT
+        | pg_sys::XactEvent::XACT_EVENT_ABORT
+        | pg_sys::XactEvent::XACT_EVENT_PREPARE => {
+            PENDING.with(|p| {
+                if let Ok(mut p) = p.try_borrow_mut() {
+                    p.clear();
+                }
+            });
+        }
+        _ => {}
+    }
+}
+
+/// The last look. A prepared transaction takes its locks with it, until COMMIT PREPARED.
+///
+/// Work found by the last look may wait for rows that others hold who wait for these locks in turn: all locks are let
+/// go of before a row is touched, and then everything is looked at again. Only the messages of this transaction, which
+/// nobody else can hold, are folded under the lock after a few tries.
+fn before_commit() -> Result<()> {
+    let mut all = BTreeMap::new();
+    for attempt in 1.. {
+        take_pending(&mut all);
+        if all.is_empty() {
+            return Ok(());
+        }
+        for (&messages, p) in &all {
+            lock(messages, p.mode());
+        }
+        let mut work = Vec::new();
+        for (&messages, p) in &all {
+            let waiting: Vec<Key> = p.callbacks.iter().cloned().collect();
+            let found = if waiting.is_empty() { waiting } else { apply::matched(&p.pair, &waiting)? };
+            let commits = if p.messages.is_empty() { p.commits_seen } else { commits_so_far()? };
+            if !found.is_empty() || commits != p.commits_seen {
+                work.push((messages, found, commits));
+            }
+        }
+        let hold = attempt >= TRIES && work.iter().all(|(_, found, _)| found.is_empty());
+        if !hold && !work.is_empty() {
+            for (&messages, p) in &all {
+                unlock(messages, p.mode());
+            }
+        }
+        let done = work.is_empty();
+        for (messages, mut found, commits) in work {
+            if let Some(p) = all.get_mut(&messages) {
+                for key in &found {
+                    p.callbacks.remove(key);
+                }
+                apply::refold(&p.pair, &mut found)?;
+                if commits != p.commits_seen {
+                    apply::refold(&p.pair, &mut p.messages)?;
+                    p.commits_seen = commits;
+                }
+            }
+        }
+        if done {
+            break;
+        }
+        // What the fold fired and was deferred is due now; PostgreSQL's own turn at it is over.
+        // SAFETY: the transaction is still in progress, as this callback is documented to run.
+        unsafe { pg_sys::AfterTriggerFireDeferred() };
+    }
+    if all.values().any(|p| !p.callbacks.is_empty()) {
+        advance_commits()?;
+    }
+    Ok(())
+}
+
+/// Adds what is pending by now to what is looked at, less tables that this very transaction dropped.
+fn take_pending(all: &mut BTreeMap<u32, Pending>) {
+    for (messages, new) in PENDING.take() {
+        match all.get_mut(&messages) {
+            Some(old) => {
+                old.callbacks.extend(new.callbacks);
+                old.messages.extend(new.messages);
+                if old.commits_seen < 0 {
+                    old.commits_seen = new.commits_seen;
+                }
+            }
+            None => {
+                all.insert(messages, new);
+            }
+        }
+    }
+    // SAFETY: syscache look-ups.
+    let exists = |oid: Oid| unsafe { pg_sys::get_rel_relkind(oid) } != 0;
+    all.retain(|_, p| {
+        let any = !p.callbacks.is_empty() || !p.messages.is_empty();
+        any && exists(p.pair.messages.oid) && exists(p.pair.log.oid) && exists(cache::policy_table())
+    });
+}
+
+impl Pending {
+    fn mode(&self) -> Mode {
+        match (self.callbacks.is_empty(), self.messages.is_empty()) {
+            (false, false) => Mode::Both,
+            (false, true) => Mode::Callback,
+            _ => Mode::Message,
+        }
+    }
+}
+
+fn sequence() -> Result<Oid> {
+    // SAFETY: syscache look-up by name and namespace.
+    let oid = unsafe { pg_sys::get_relname_relid(c"unmatched_commits".as_ptr(), extension_schema()) };
+    if oid == pg_sys::InvalidOid {
+        return Err(Fault::internal("sequence msgstatus.unmatched_commits is gone"));
+    }
+    Ok(oid)
+}
+
+/// How often a transaction has committed callbacks without a message.
+fn commits_so_far() -> Result<i64> {
+    let oid = sequence()?;
+    // SAFETY: a function of one OID argument; it gives null before the first nextval.
+    let value = unsafe { pgrx::direct_function_call::<i64>(pg_sys::pg_sequence_last_value, &[Some(Datum::from(oid))]) };
+    Ok(value.unwrap_or(0))
+}
+
+fn advance_commits() -> Result<()> {
+    let oid = sequence()?;
+    // SAFETY: advances a sequence that exists; permissions are not asked for, as any role that may write the log may
+    // leave a callback without a message.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| nextval_internal(oid, false)) };
+    Ok(())
+}
+
+// Exported by PostgreSQL (commands/sequence.h), not among pgrx's bindings.
+unsafe extern "C-unwind" {
+    fn nextval_internal(relid: Oid, check_permissions: bool) -> i64;
+}

@@ -1,0 +1,270 @@
+//! The trigger on messages that holds the fold against every other writer.
+//!
+//! A direct INSERT or UPDATE is folded like an event at its own time: a status never moves back, milestones are
+//! filled in, and what an ORM writes back from a stale copy erases nothing.
+
+use crate::errors::{Code, Fault, Result};
+use crate::fold::{Error, Event, Fold, Join, Row, Time};
+use crate::function::Args;
+use crate::gucs;
+use crate::pair::mapping::OnRegression;
+use crate::pair::sql::Role;
+use crate::pair::{Pair, Side, Table};
+use crate::session::is_engine;
+use crate::status::oids::StatusOids;
+use crate::status::{MILESTONES, Milestone, Status};
+use crate::status_map;
+use crate::trigger::{Attribute, Call};
+use pgrx::pg_sys::{self, Datum, HeapTuple, Oid};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+crate::sql_function!(msgstatus_guard_trigger, pg_finfo_msgstatus_guard_trigger, guard_trigger);
+
+/// Where the engine's columns of a messages relation are, in the order of `plans.writes`.
+pub struct Columns {
+    key: Attribute,
+    writes: Vec<(Role, Attribute)>,
+}
+
+/// The columns of the messages relations (it, and its partitions), remembered with a pair.
+pub type Remembered = RefCell<HashMap<Oid, Rc<Columns>>>;
+
+impl Columns {
+    fn remembered(pair: &Pair, relation: Oid) -> Result<Rc<Columns>> {
+        if let Some(columns) = pair.message_columns.borrow().get(&relation) {
+            return Ok(Rc::clone(columns));
+        }
+        let table = Table { oid: relation, ..pair.messages };
+        let writes: Result<Vec<_>> = pair
+            .plans
+            .writes
+            .iter()
+            .map(|w| Ok((w.role, Attribute::required(&table, w.role.name(), &w.column)?)))
+            .collect();
+        let key = Attribute::required(&table, "message_key", &pair.mapping.m.key)?;
+        let columns = Rc::new(Columns { key, writes: writes? });
+        pair.message_columns.borrow_mut().insert(relation, Rc::clone(&columns));
+        Ok(columns)
+    }
+}
+
+/// One version of the row: what the fold knows of it, and the raw values of its columns.
+struct Version {
+    row: Row,
+    values: Vec<Option<Datum>>,
+}
+
+impl Version {
+    fn read(columns: &Columns, tuple: HeapTuple, descriptor: pg_sys::TupleDesc) -> Result<Version> {
+        let oids = StatusOids::get()?;
+        let mut row = Row::default();
+        let mut map = [None; MILESTONES];
+        let (mut code, mut message) = (None, None);
+        let mut values = Vec::with_capacity(columns.writes.len());
+        for (role, attribute) in &columns.writes {
+            let value = attribute_of(tuple, attribute, descriptor);
+            values.push(value);
+            let Some(value) = value else { continue };
+            match role {
+                Role::Status => row.status = oids.status(value),
+                Role::StatusAt => row.status_at = Some(attribute.time(value)),
+                Role::Milestone(m) => row.milestones[*m as usize] = Some(attribute.time(value)),
+                Role::Seen => row.seen = value.value() as i32,
+                Role::ErrorCode => code = Some(attribute.with_text(value, <[u8]>::to_vec)),
+                Role::ErrorMessage => message = Some(attribute.with_text(value, <[u8]>::to_vec)),
+                Role::StatusMap => map = attribute.with_text(value, status_map::read),
+                Role::Final => {}
+            }
+        }
+        for (slot, mapped) in row.milestones.iter_mut().zip(map) {
+            *slot = slot.or(mapped);
+        }
+        row.error = Error::new(code.as_deref(), message.as_deref());
+        Ok(Version { row, values })
+    }
+}
+
+fn attribute_of(tuple: HeapTuple, attribute: &Attribute, descriptor: pg_sys::TupleDesc) -> Option<Datum> {
+    let mut null = false;
+    // SAFETY: the tuple is of the relation whose descriptor this is, and so is the attribute's number.
+    let value = unsafe { pg_sys::SPI_getbinval(tuple, descriptor, i32::from(attribute.number), &mut null) };
+    (!null).then_some(value)
+}
+
+fn guard_trigger(args: &Args) -> Result<Option<Datum>> {
+    // SAFETY: the fcinfo is that of this call.
+    let call = unsafe { Call::new(args.fcinfo()) }?;
+    let tuple = call.new_tuple();
+    if is_engine() || !gucs::GUARD.get() {
+        return Ok(Some(Datum::from(tuple)));
+    }
+    let pair = call.pair(Side::Messages)?;
+    let columns = Columns::remembered(&pair, call.relation())?;
+    let new = Version::read(&columns, tuple, call.descriptor())?;
+    let (folded, old) = if call.is_insert() {
+        (inserted(&pair, &new.row), None)
+    } else {
+        let old = Version::read(&columns, call.old_tuple(), call.descriptor())?;
+        let (folded, refused) = updated(&pair, &old.row, &new.row);
+        if refused && pair.mapping.on_regression == OnRegression::Error {
+            return Err(regression(&call, &columns, &old.row, &new.row));
+        }
+        (folded, Some(old))
+    };
+    let folded = pair.stored.mask(folded);
+    Ok(Some(Datum::from(rewritten(&call, &columns, &new, old.as_ref(), &folded)?)))
+}
+
+/// When a direct write says that its status was reached: what it sets itself, else now.
+fn time_of(row: &Row, before: &Row) -> Time {
+    let set = |new: Option<Time>, old: Option<Time>| new.filter(|_| new != old);
+    let own = row
+        .status
+        .and_then(|s| s.milestones().last())
+        .and_then(|&m| set(row.milestones[m as usize], before.milestones[m as usize]));
+    // SAFETY: reads when the transaction began.
+    let now = || unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
+    set(row.status_at, before.status_at).or(own).unwrap_or_else(now)
+}
+
+fn event(pair: &Pair, status: Status, at: Time) -> Fold {
+    let mut fold = Fold::default();
+    fold.add(Event { status, at, error: None }, &pair.ranks);
+    fold
+}
+
+/// Fills a milestone that a later one of the same row vouches for no later than that one.
+fn in_order(row: &mut Row) {
+    let [sent, delivered, read] = [Milestone::Sent, Milestone::Delivered, Milestone::Read].map(|m| m as usize);
+    for (earlier, later) in [(delivered, read), (sent, delivered)] {
+        if let (Some(a), Some(b)) = (row.milestones[earlier], row.milestones[later])
+            && b < a
+        {
+            row.milestones[earlier] = Some(b);
+        }
+    }
+}
+
+fn inserted(pair: &Pair, new: &Row) -> Row {
+    let Some(status) = new.status else { return new.clone() };
+    let at = time_of(new, &Row::default());
+    let without = Row { status: None, status_at: None, error: None, ..new.clone() };
+    let mut row = match without.join(&event(pair, status, at), &pair.ranks) {
+        Join::Row(row) => row,
+        Join::Undecided => return new.clone(),
+    };
+    in_order(&mut row);
+    row.error = new.error.clone();
+    row
+}
+
+/// The row as a direct UPDATE leaves it, and whether its status was refused.
+fn updated(pair: &Pair, old: &Row, new: &Row) -> (Row, bool) {
+    let mut row = old.clone();
+    row.error = None;
+    if let Some(status) = new.status.filter(|_| new.status != old.status)
+        && let Join::Row(joined) = row.join(&event(pair, status, time_of(new, old)), &pair.ranks)
+    {
+        row = joined;
+    }
+    let refused = row.status != new.status;
+    if !refused && row.status == old.status && new.status_at < row.status_at {
+        row.status_at = new.status_at.or(row.status_at);
+    }
+    for (slot, t) in row.milestones.iter_mut().zip(new.milestones) {
+        *slot = match (*slot, t) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+    in_order(&mut row);
+    row.seen |= new.seen;
+    // An error that the UPDATE sets stands; one that it merely does not know is kept.
+    row.error = new.error.clone().or_else(|| old.error.clone());
+    (row, refused)
+}
+
+fn regression(call: &Call, columns: &Columns, old: &Row, new: &Row) -> Fault {
+    let label = |s: Option<Status>| s.map_or("NULL", Status::label);
+    let key = attribute_of(call.new_tuple(), &columns.key, call.descriptor())
+        .map_or_else(|| "NULL".to_owned(), |d| columns.key.with_text(d, |t| String::from_utf8_lossy(t).into_owned()));
+    Fault::new(
+        Code::Regression,
+        format!("status of message \"{key}\" can't go from {} to {}", label(old.status), label(new.status)),
+        "Write what the provider says into the delivery log, or correct data by hand with SET msgstatus.guard = off.",
+    )
+    .detail("The table is attached with on_regression => 'error'.")
+}
+
+/// The new tuple with the folded values in place of those that differ.
+fn rewritten(call: &Call, columns: &Columns, new: &Version, old: Option<&Version>, folded: &Row) -> Result<HeapTuple> {
+    let oids = StatusOids::get()?;
+    let (mut numbers, mut values, mut nulls) = (Vec::new(), Vec::new(), Vec::new());
+    let mut replace = |attribute: &Attribute, value: Option<Datum>| {
+        numbers.push(i32::from(attribute.number));
+        values.push(value.unwrap_or(Datum::from(0usize)));
+        nulls.push(value.is_none());
+    };
+    let row = &new.row;
+    let error_kept = old.is_some_and(|o| row.error.is_none() && o.row.error.is_some());
+    for (i, (role, attribute)) in columns.writes.iter().enumerate() {
+        match role {
+            Role::Status if folded.status != row.status => {
+                replace(attribute, folded.status.map(|s| oids.datum(s)));
+            }
+            Role::StatusAt if folded.status_at != row.status_at => {
+                replace(attribute, folded.status_at.map(Datum::from));
+            }
+            Role::Milestone(m) => {
+                let t = folded.milestones[*m as usize];
+                if t != new.values[i].map(|d| attribute.time(d)) {
+                    replace(attribute, t.map(Datum::from));
+                }
+            }
+            Role::Seen if folded.seen != row.seen => replace(attribute, Some(Datum::from(folded.seen))),
+            Role::ErrorCode | Role::ErrorMessage if error_kept => {
+                replace(attribute, old.and_then(|o| o.values[i]));
+            }
+            Role::Final => {
+                let is_final = folded.status.map(Status::is_final);
+                if is_final != new.values[i].map(|d| d.value() != 0) {
+                    replace(attribute, is_final.map(Datum::from));
+                }
+            }
+            Role::StatusMap => {
+                let text = new.values[i].map(|d| attribute.with_text(d, <[u8]>::to_vec));
+                let known = text.as_deref().map(status_map::read).unwrap_or_default();
+                if known != folded.milestones {
+                    let map = status_map::write(text.as_deref(), &folded.milestones);
+                    replace(attribute, Some(jsonb(&map)?));
+                }
+            }
+            _ => {}
+        }
+    }
+    if numbers.is_empty() {
+        return Ok(call.new_tuple());
+    }
+    // SAFETY: as many numbers, values and flags as said, of columns of this relation; gives a new tuple.
+    Ok(unsafe {
+        pg_sys::heap_modify_tuple_by_cols(
+            call.new_tuple(),
+            call.descriptor(),
+            numbers.len() as i32,
+            numbers.as_mut_ptr(),
+            values.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+        )
+    })
+}
+
+fn jsonb(text: &str) -> Result<Datum> {
+    let text = std::ffi::CString::new(text).map_err(|_| Fault::internal("NUL in a status map"))?;
+    // SAFETY: jsonb's input function takes a C string.
+    unsafe {
+        pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(Datum::from(text.as_ptr()))])
+            .ok_or_else(|| Fault::internal("a status map became null"))
+    }
+}

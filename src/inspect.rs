@@ -1,0 +1,205 @@
+//! Reading a tracked pair: `history`, `verify`, `unmatched`, `unrecognized`.
+
+use crate::apply;
+use crate::datum::text_datum;
+use crate::errors::{Code, Fault, Result};
+use crate::fold::{Event, Fold, Join, Row, Time, Verdict};
+use crate::function::Args;
+use crate::key::Key;
+use crate::mend;
+use crate::pair::sql;
+use crate::pair::{Pair, cache, resolve};
+use crate::spi::Spi;
+use crate::status::oids::{StatusOids, verdict_datum};
+use crate::status::{Milestone, Status};
+use crate::status_map;
+use pgrx::pg_sys::{self, Datum};
+
+crate::sql_function!(msgstatus_history, pg_finfo_msgstatus_history, history);
+crate::sql_function!(msgstatus_verify, pg_finfo_msgstatus_verify, verify);
+crate::sql_function!(msgstatus_unmatched, pg_finfo_msgstatus_unmatched, unmatched);
+crate::sql_function!(msgstatus_unrecognized, pg_finfo_msgstatus_unrecognized, unrecognized);
+
+/// The key that a text is, in the type of the pair's key; a text that is none is an input error.
+pub fn key_from_text(pair: &Pair, text: &[u8]) -> Result<Key> {
+    let spi = Spi::connect()?;
+    let sql = format!("SELECT $1::{}", pair.key.sql_type());
+    let rows = spi.once(&sql, &[pg_sys::TEXTOID], &[Some(text_datum(text))])?;
+    let value = rows.get(0, 0).ok_or_else(|| Fault::internal("a key became null"))?;
+    // SAFETY: the value was cast to the pair's key type.
+    Ok(unsafe { pair.key.key(value) })
+}
+
+fn null_key() -> Fault {
+    Fault::new(
+        Code::InvalidArgument,
+        "the message's key is NULL",
+        "Pass the key of a message, as text: for tables made by create_tables, its sid.",
+    )
+}
+
+/// The key argument, as bytes.
+pub fn key_argument(args: &Args) -> Result<Vec<u8>> {
+    args.text(0).ok_or_else(null_key)
+}
+
+/// What the caller may read is what the function reads.
+fn may_read(pair: &Pair) -> Result<()> {
+    for table in [&pair.messages, &pair.log] {
+        // SAFETY: an ACL look-up for the current role on an existing relation.
+        let allowed = unsafe {
+            pg_sys::pg_class_aclcheck(table.oid, pg_sys::GetUserId(), pg_sys::ACL_SELECT as pg_sys::AclMode)
+        };
+        if allowed != pg_sys::AclResult::ACLCHECK_OK {
+            let name = resolve::relation_name(table.oid);
+            return Err(Fault::new(
+                Code::NotAllowed,
+                format!("permission denied for table {name}"),
+                format!("GRANT SELECT ON {name} to the role that asks."),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn history(args: &Args) -> Result<Option<Datum>> {
+    let mut set = args.set()?;
+    let pair = cache::of_messages(args.oid(1))?;
+    let key = key_from_text(&pair, &key_argument(args)?)?;
+    let oids = StatusOids::get()?;
+
+    let spi = Spi::connect()?;
+    let found = apply::stored(&pair, &spi, &key)?;
+    let rows = spi.read(pair.plans.select_history.plan()?, &[Some(pair.key.datum(&key))])?;
+    let events: Vec<Option<Event>> = (0..rows.len()).map(|i| apply::event_in(&pair, &rows, i, 0)).collect();
+
+    let mut state = found.as_ref().map_or_else(Row::default, |row| initial(row, &events));
+    let mut so_far = Fold::default();
+    for (i, event) in events.iter().enumerate() {
+        let verdict = match event {
+            None => Verdict::Unrecognized,
+            Some(event) => {
+                let before = state.clone();
+                let mut fold = Fold::default();
+                fold.add(event.clone(), &pair.ranks);
+                so_far.add(event.clone(), &pair.ranks);
+                state = match state.join(&fold, &pair.ranks) {
+                    Join::Row(row) => row,
+                    Join::Undecided => state.join_log(&so_far, &pair.ranks),
+                };
+                match found {
+                    Some(_) => Verdict::of(event.status, &before, &state, &pair.ranks),
+                    None => Verdict::Unmatched,
+                }
+            }
+        };
+        set.put(&[
+            rows.get(i, 6),
+            rows.get(i, 3),
+            event.as_ref().map(|e| Datum::from(e.at)),
+            rows.get(i, 0),
+            event.as_ref().map(|e| oids.datum(e.status)),
+            Some(verdict_datum(verdict)?),
+            state.status.filter(|_| found.is_some()).map(|s| oids.datum(s)),
+            rows.get(i, 4),
+            rows.get(i, 5),
+            rows.get(i, 7),
+        ])?;
+    }
+    Ok(None)
+}
+
+/// The row before its first event: statuses that the message has seen and its log does not tell of were written
+/// directly, usually when it was inserted. Where the log tells of all of them, the earliest stage may have been
+/// both; then it counts as the initial one if the row says that it was seen before the first event.
+fn initial(row: &Row, events: &[Option<Event>]) -> Row {
+    let logged = events.iter().flatten().fold(0, |bits, e| bits | e.status.bit());
+    let mut before = Row::default();
+    for status in Status::ALL {
+        if row.seen & !logged & status.bit() != 0 {
+            before.seen |= status.bit();
+            before.status = Some(status);
+        }
+    }
+    if before.status.is_none() && row.seen & Status::Queued.bit() != 0 {
+        before.seen = Status::Queued.bit();
+        before.status = Some(Status::Queued);
+    }
+    // Later stages that were written directly came after the events: they are not where the life began.
+    if let (Some(status), Some(first)) = (before.status, events.iter().flatten().next())
+        && status > first.status
+        && status > Status::Queued
+    {
+        return Row::default();
+    }
+    before.status_at = before.status.map(|_| Time::MIN);
+    before
+}
+
+fn verify(args: &Args) -> Result<Option<Datum>> {
+    let mut set = args.set()?;
+    let pair = cache::of_messages(args.oid(1))?;
+    may_read(&pair)?;
+    mend::each_chunk(&pair, mend::since(args.get(0)), |keys| {
+        for (key, stored, folded) in apply::differences(&pair, keys)? {
+            let name = text_datum(&pair.key.text(&key));
+            for (column, a, b) in columns(&pair, &stored, &folded) {
+                if a != b {
+                    let text = |t: Option<String>| t.map(|t| text_datum(t.as_bytes()));
+                    set.put(&[Some(name), Some(text_datum(column.as_bytes())), text(a), text(b)])?;
+                }
+            }
+        }
+        Ok(())
+    })?;
+    Ok(None)
+}
+
+type Compared = (String, Option<String>, Option<String>);
+
+/// The columns of two rows as text, for people.
+fn columns(pair: &Pair, stored: &Row, folded: &Row) -> Vec<Compared> {
+    let status = |r: &Row| r.status.map(|s| s.label().to_owned());
+    let time = |t: Option<Time>| t.map(|t| status_map::format(t).unwrap_or_else(|| "infinity".to_owned()));
+    let bytes = |t: &Option<Box<[u8]>>| t.as_deref().map(|t| String::from_utf8_lossy(t).into_owned());
+    let code = |r: &Row| r.error.as_ref().and_then(|e| bytes(&e.code));
+    let message = |r: &Row| r.error.as_ref().and_then(|e| bytes(&e.message));
+    let m = &pair.mapping.m;
+    let mut all = vec![(m.status.clone(), status(stored), status(folded))];
+    let mut put = |column: Option<&str>, a, b| {
+        if let Some(column) = column {
+            all.push((column.to_owned(), a, b));
+        }
+    };
+    put(m.status_at.as_deref(), time(stored.status_at), time(folded.status_at));
+    for at in Milestone::ALL {
+        let column = m.milestone(at).or(m.status_map.as_deref());
+        put(column, time(stored.milestones[at as usize]), time(folded.milestones[at as usize]));
+    }
+    put(m.statuses_seen.as_deref(), Some(stored.seen.to_string()), Some(folded.seen.to_string()));
+    put(m.error_code.as_deref(), code(stored), code(folded));
+    put(m.error_message.as_deref(), message(stored), message(folded));
+    all
+}
+
+fn unmatched(args: &Args) -> Result<Option<Datum>> {
+    let pair = cache::of_messages(args.oid(0))?;
+    report(args, &sql::select_unmatched(&pair.mapping, &pair.plans.shape), 9)
+}
+
+fn unrecognized(args: &Args) -> Result<Option<Datum>> {
+    let pair = cache::of_messages(args.oid(0))?;
+    report(args, &sql::select_unrecognized(&pair.mapping, &pair.plans.shape), 5)
+}
+
+/// Gives the rows of a query that runs with the caller's rights.
+fn report(args: &Args, sql: &str, width: usize) -> Result<Option<Datum>> {
+    let mut set = args.set()?;
+    let spi = Spi::connect()?;
+    let rows = spi.once(sql, &[], &[])?;
+    for i in 0..rows.len() {
+        let values: Vec<Option<Datum>> = (0..width).map(|col| rows.get(i, col)).collect();
+        set.put(&values)?;
+    }
+    Ok(None)
+}

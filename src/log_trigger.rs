@@ -1,0 +1,209 @@
+//! The trigger on the delivery log: new rows in, messages right.
+//!
+//! A statement with one row takes the path made for it. A statement with many is folded in one pass over its
+//! transition table, one fold a message, before any message is read.
+
+use crate::apply;
+use crate::commit;
+use crate::errors::Result;
+use crate::fold::{Event, Fold, Verdict};
+use crate::function::Args;
+use crate::key::Key;
+use crate::pair::{Pair, Side, Table};
+use crate::status::Status;
+use crate::status::oids::StatusOids;
+use crate::status::words::Provider;
+use crate::trigger::{Attribute, Call, Tuple};
+use pgrx::pg_sys::{Datum, Oid};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::rc::Rc;
+
+crate::sql_function!(msgstatus_log_trigger, pg_finfo_msgstatus_log_trigger, log_trigger);
+
+/// Where the columns of a log row are.
+pub struct Columns {
+    last: i16,
+    key: Attribute,
+    status: Attribute,
+    provider: Option<Attribute>,
+    event_at: Option<Attribute>,
+    created_at: Option<Attribute>,
+    error_code: Option<Attribute>,
+    error_message: Option<Attribute>,
+}
+
+impl Columns {
+    fn of(pair: &Pair, relation: Oid) -> Result<Columns> {
+        // A partition's columns may be in other places than its parent's.
+        let table = Table { oid: relation, ..pair.log };
+        let l = &pair.mapping.l;
+        let optional = |role, column: &Option<String>| Attribute::optional(&table, role, column.as_deref());
+        let mut columns = Columns {
+            last: 0,
+            key: Attribute::required(&table, "log_key", &l.key)?,
+            status: Attribute::required(&table, "log.status", &l.status)?,
+            provider: optional("log.provider", &l.provider)?,
+            event_at: optional("log.event_at", &l.event_at)?,
+            created_at: optional("log.created_at", &l.created_at)?,
+            error_code: optional("log.error_code", &l.error_code)?,
+            error_message: optional("log.error_message", &l.error_message)?,
+        };
+        let all = [
+            Some(columns.key),
+            Some(columns.status),
+            columns.provider,
+            columns.event_at,
+            columns.created_at,
+            columns.error_code,
+            columns.error_message,
+        ];
+        columns.last = all.into_iter().flatten().map(|a| a.number).max().unwrap_or(0);
+        Ok(columns)
+    }
+
+    /// The columns of a relation, remembered with its pair.
+    fn remembered(pair: &Pair, relation: Oid) -> Result<Rc<Columns>> {
+        if let Some(columns) = pair.log_columns.borrow().get(&relation) {
+            return Ok(Rc::clone(columns));
+        }
+        let columns = Rc::new(Columns::of(pair, relation)?);
+        pair.log_columns.borrow_mut().insert(relation, Rc::clone(&columns));
+        Ok(columns)
+    }
+
+    fn key(&self, pair: &Pair, row: &Tuple) -> Option<Key> {
+        // SAFETY: the value is of the key column, which has the pair's key type.
+        row.get(self.key.number).map(|d| unsafe { pair.key.key(d) })
+    }
+
+    fn status(&self, pair: &Pair, row: &Tuple, oids: &StatusOids) -> Option<Status> {
+        let word = row.get(self.status.number)?;
+        if pair.log_holds_labels {
+            return oids.status(word);
+        }
+        let provider = self
+            .provider
+            .and_then(|a| row.get(a.number).map(|d| a.with_text(d, Provider::named)))
+            .unwrap_or(pair.provider);
+        self.status.with_text(word, |w| provider.parse(w))
+    }
+
+    fn event(&self, pair: &Pair, row: &Tuple, oids: &StatusOids) -> Option<Event> {
+        let status = self.status(pair, row, oids)?;
+        let time = |a: Option<Attribute>| a.and_then(|a| row.get(a.number).map(|d| a.time(d)));
+        let text = |a: Option<Attribute>| {
+            a.and_then(|a| row.get(a.number).map(|d| a.with_text(d, <[u8]>::to_vec)))
+        };
+        let keeps = pair.mapping.keeps_errors();
+        let code = if keeps { text(self.error_code) } else { None };
+        let message = if keeps { text(self.error_message) } else { None };
+        apply::read_event(
+            pair,
+            Some(status),
+            time(self.event_at),
+            time(self.created_at),
+            code.as_deref(),
+            message.as_deref(),
+        )
+    }
+}
+
+/// The columns of the log's relations (it, and its partitions), remembered with a pair.
+pub type Remembered = RefCell<HashMap<Oid, Rc<Columns>>>;
+
+thread_local! {
+    /// Where `apply_status` waits for the verdict on the row that it inserts.
+    static AWAITED: Cell<Option<Awaited>> = const { Cell::new(None) };
+}
+
+#[derive(Clone, Copy)]
+struct Awaited {
+    messages: Oid,
+    verdict: Option<Verdict>,
+}
+
+/// Runs an INSERT of one log row and gives the verdict on it, if the trigger judged it.
+pub fn verdict_on(messages: Oid, insert: impl FnOnce() -> Result<()>) -> Result<Option<Verdict>> {
+    struct Forget;
+    impl Drop for Forget {
+        fn drop(&mut self) {
+            AWAITED.set(None);
+        }
+    }
+    let _forget = Forget;
+    AWAITED.set(Some(Awaited { messages, verdict: None }));
+    insert()?;
+    Ok(AWAITED.get().and_then(|a| a.verdict))
+}
+
+fn log_trigger(args: &Args) -> Result<Option<Datum>> {
+    // SAFETY: the fcinfo is that of this call.
+    let call = unsafe { Call::new(args.fcinfo()) }?;
+    let pair = call.pair(Side::Log)?;
+    let columns = Columns::remembered(&pair, call.relation())?;
+    let oids = StatusOids::get()?;
+
+    let mut rows = 0u64;
+    let mut first = None;
+    let mut groups: Vec<(Key, Fold)> = Vec::new();
+    let mut index: HashMap<Key, usize> = HashMap::new();
+    call.each_new(columns.last, |row| {
+        rows += 1;
+        let Some(key) = columns.key(&pair, row) else { return Ok(()) };
+        let event = columns.event(&pair, row, &oids);
+        if rows == 1 {
+            first = Some((key, event));
+            return Ok(());
+        }
+        if let Some((key, Some(event))) = first.take() {
+            add(&pair, &mut groups, &mut index, key, event);
+        }
+        if let Some(event) = event {
+            add(&pair, &mut groups, &mut index, key, event);
+        }
+        Ok(())
+    })?;
+
+    if let Some((key, event)) = first {
+        let verdict = one(&pair, key, event)?;
+        if let Some(awaited) = AWAITED.get()
+            && awaited.messages == pair.messages.oid
+            && awaited.verdict.is_none()
+        {
+            AWAITED.set(Some(Awaited { verdict: Some(verdict), ..awaited }));
+        }
+    } else if !groups.is_empty() {
+        drop(index);
+        let outcome = apply::batch(&pair, groups)?;
+        commit::callbacks_wait(&pair, outcome.unmatched);
+    }
+    // The result of an AFTER trigger is ignored; a null pointer, not SQL NULL, is what PostgreSQL expects.
+    Ok(Some(Datum::from(0usize)))
+}
+
+fn add(pair: &Pair, groups: &mut Vec<(Key, Fold)>, index: &mut HashMap<Key, usize>, key: Key, event: Event) {
+    let place = match index.entry(key) {
+        Entry::Occupied(known) => *known.get(),
+        Entry::Vacant(new) => {
+            groups.push((new.key().clone(), Fold::default()));
+            *new.insert(groups.len() - 1)
+        }
+    };
+    groups[place].1.add(event, &pair.ranks);
+}
+
+fn one(pair: &Rc<Pair>, key: Key, event: Option<Event>) -> Result<Verdict> {
+    let Some(event) = event else { return Ok(Verdict::Unrecognized) };
+    let status = event.status;
+    let mut fold = Fold::default();
+    fold.add(event, &pair.ranks);
+    match apply::single(pair, &key, status, &fold)? {
+        Some(verdict) => Ok(verdict),
+        None => {
+            commit::callbacks_wait(pair, [key]);
+            Ok(Verdict::Unmatched)
+        }
+    }
+}

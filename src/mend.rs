@@ -1,0 +1,140 @@
+//! Writing through a tracked pair by function: `apply_status`, `rebuild`, `settle`.
+
+use crate::apply;
+use crate::errors::{Code, Fault, Result};
+use crate::fold::Time;
+use crate::function::Args;
+use crate::inspect::{key_argument, key_from_text};
+use crate::key::Key;
+use crate::log_trigger;
+use crate::pair::sql;
+use crate::pair::{Pair, cache};
+use crate::spi::Spi;
+use crate::status::oids::verdict_datum;
+use pgrx::pg_sys::{self, Datum};
+use std::rc::Rc;
+
+crate::sql_function!(msgstatus_apply_status, pg_finfo_msgstatus_apply_status, apply_status);
+crate::sql_function!(msgstatus_rebuild, pg_finfo_msgstatus_rebuild, rebuild);
+crate::sql_function!(msgstatus_settle, pg_finfo_msgstatus_settle, settle);
+
+/// Keys that are looked at together.
+const CHUNK: usize = 10_000;
+
+/// How many messages `rebuild` looks at between two notices.
+const NOTICE_EVERY: u64 = 100_000;
+
+fn apply_status(args: &Args) -> Result<Option<Datum>> {
+    let pair = cache::of_messages(args.oid(8))?;
+    let key = key_from_text(&pair, &key_argument(args)?)?;
+    if args.get(1).is_none() {
+        return Err(Fault::new(
+            Code::InvalidArgument,
+            "the status is NULL",
+            "Pass the provider's word, as in apply_status('SM…', 'delivered').",
+        ));
+    }
+    let verdict = log_trigger::verdict_on(pair.messages.oid, || {
+        let spi = Spi::connect()?;
+        let mut types = vec![pair.key.oid()];
+        let mut values = vec![Some(pair.key.datum(&key))];
+        for (i, oid) in [
+            (1, pg_sys::TEXTOID),
+            (2, pg_sys::TIMESTAMPTZOID),
+            (3, pg_sys::TEXTOID),
+            (4, pg_sys::TEXTOID),
+            (5, pg_sys::JSONBOID),
+            (6, pg_sys::TEXTOID),
+            (7, pg_sys::TEXTOID),
+        ] {
+            types.push(oid);
+            values.push(args.get(i));
+        }
+        spi.once(&sql::insert_event(&pair.mapping, &pair.plans.shape), &types, &values).map(drop)
+    })?;
+    match verdict {
+        Some(verdict) => verdict_datum(verdict).map(Some),
+        None => Err(Fault::new(
+            Code::NotReady,
+            format!("the log row was not judged: the trigger of {} did not fire", pair.mapping.log),
+            "Enable the trigger msgstatus_fold_… on the log, or attach the tables again.",
+        )),
+    }
+}
+
+/// Where a look back by an interval begins.
+pub fn since(interval: Option<Datum>) -> Option<Time> {
+    let interval = interval?;
+    // SAFETY: the argument is declared as interval; the function subtracts it from a time.
+    unsafe {
+        let now = pg_sys::GetCurrentTransactionStartTimestamp();
+        pgrx::direct_function_call::<i64>(pg_sys::timestamptz_mi_interval, &[Some(Datum::from(now)), Some(interval)])
+    }
+}
+
+/// Calls `work` with the keys of the log (with rows since then), in key order, a chunk at a time.
+pub fn each_chunk(pair: &Pair, since: Option<Time>, mut work: impl FnMut(&mut [Key]) -> Result<()>) -> Result<()> {
+    let spi = Spi::connect()?;
+    let statement = if since.is_some() { &pair.plans.select_keys_since } else { &pair.plans.select_keys };
+    let args: Vec<Option<Datum>> = since.into_iter().map(|t| Some(Datum::from(t))).collect();
+    let owner = crate::session::ActAs::owner(pair.log.owner, pair.log.forced_rls);
+    let mut cursor = spi.cursor(statement.plan()?, &args)?;
+    drop(owner);
+    loop {
+        let rows = cursor.fetch(CHUNK)?;
+        // SAFETY: the column is the log's key, which has the pair's key type.
+        let mut keys: Vec<Key> =
+            (0..rows.len()).filter_map(|i| rows.get(i, 0)).map(|d| unsafe { pair.key.key(d) }).collect();
+        drop(rows);
+        if keys.is_empty() {
+            return Ok(());
+        }
+        crate::datum::in_scratch(|| work(&mut keys))?;
+    }
+}
+
+fn owns(pair: &Pair) -> bool {
+    // SAFETY: look-ups for the current role and the owner of an existing relation.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pair.messages.owner) }
+}
+
+fn rebuild(args: &Args) -> Result<Option<Datum>> {
+    let pair = cache::of_messages(args.oid(1))?;
+    if !owns(&pair) {
+        return Err(Fault::new(
+            Code::NotAllowed,
+            format!("must be owner of table {}", pair.messages_name()),
+            "Let the owner of the messages table call rebuild, or a superuser.",
+        ));
+    }
+    let (mut looked, mut written) = (0u64, 0);
+    let mut told = 0;
+    each_chunk(&pair, since(args.get(0)), |keys| {
+        looked += keys.len() as u64;
+        written += apply::refold(&pair, keys)?;
+        if looked - told >= NOTICE_EVERY {
+            told = looked;
+            pgrx::notice!("rebuild of {}: {looked} messages looked at, {written} rewritten", pair.messages_name());
+        }
+        Ok(())
+    })?;
+    Ok(Some(Datum::from(written as i64)))
+}
+
+fn settle(args: &Args) -> Result<Option<Datum>> {
+    let mut written = 0;
+    for messages in cache::all()? {
+        let pair: Rc<Pair> = cache::of_messages(Some(messages))?;
+        // SAFETY: an ACL look-up for the current role on an existing relation.
+        let allowed = unsafe {
+            pg_sys::pg_class_aclcheck(messages, pg_sys::GetUserId(), pg_sys::ACL_UPDATE as pg_sys::AclMode)
+        };
+        if allowed == pg_sys::AclResult::ACLCHECK_OK {
+            each_chunk(&pair, since(args.get(0)), |keys| {
+                written += apply::refold(&pair, keys)?;
+                Ok(())
+            })?;
+        }
+    }
+    Ok(Some(Datum::from(written as i64)))
+}

@@ -1,0 +1,97 @@
+//! A tracked pair: a messages table and its delivery log, as the triggers see it.
+//!
+//! All that a trigger needs travels in its argument, a [`Mapping`] as JSON, so that it also works where the
+//! table `msgstatus.tracked` has no row: on a shard, on a logical replica. Where there is a row it has the last
+//! word on which two relations are meant, as it follows renames and the argument can't.
+
+pub mod cache;
+pub mod mapping;
+pub mod plans;
+pub mod sql;
+pub mod resolve;
+
+use crate::errors::{Code, Fault, Result};
+use crate::fold::{Ranks, Stored};
+use crate::key::KeyType;
+use crate::status::words::Provider;
+use mapping::Mapping;
+use pgrx::pg_sys::Oid;
+
+/// Which of the two tables of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Messages,
+    Log,
+}
+
+/// One of the two relations of a pair.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    pub oid: Oid,
+    pub owner: Oid,
+    /// FORCE ROW LEVEL SECURITY: even the owner is subject to policies.
+    pub forced_rls: bool,
+    pub partitioned: bool,
+}
+
+/// A pair with everything looked up.
+pub struct Pair {
+    pub mapping: Mapping,
+    pub messages: Table,
+    pub log: Table,
+    pub key: KeyType,
+    pub ranks: Ranks,
+    pub stored: Stored,
+    /// Whose words the log holds where its row does not say.
+    pub provider: Provider,
+    /// The log's status column is `delivery_status`: it holds labels, whoever the provider is.
+    pub log_holds_labels: bool,
+    pub plans: plans::Plans,
+    /// Columns of the log's relations that triggers have fired on.
+    pub log_columns: crate::log_trigger::Remembered,
+    /// Columns of the messages relations that the guard has fired on.
+    pub message_columns: crate::guard::Remembered,
+}
+
+impl Pair {
+    /// Builds a pair from its mapping, checking that the columns it names are there.
+    /// `fired` is the relation that a trigger fired on, which may be a partition.
+    pub fn build(mapping: Mapping, fired: Option<(Side, Oid)>) -> Result<Pair> {
+        let (messages, log) = resolve::tables(&mapping, fired)?;
+        let columns = resolve::columns(&mapping, &messages, &log)?;
+        let ranks = resolve::ranks(&mapping.policy)?;
+        let plans = plans::Plans::new(&mapping, &columns.shape, &columns.key)?;
+        Ok(Pair {
+            stored: mapping.stored(),
+            // Twilio's words include every label.
+            provider: if columns.shape.labels {
+                Provider::TWILIO
+            } else {
+                Provider::named(mapping.provider.as_bytes())
+            },
+            log_holds_labels: columns.shape.labels,
+            key: columns.key,
+            messages,
+            log,
+            ranks,
+            plans,
+            log_columns: Default::default(),
+            message_columns: Default::default(),
+            mapping,
+        })
+    }
+
+    /// The messages table as users write it.
+    pub fn messages_name(&self) -> String {
+        resolve::relation_name(self.messages.oid)
+    }
+
+    /// The error for a trigger whose argument is not one of ours.
+    fn bad_argument(why: &str) -> Fault {
+        Fault::new(
+            Code::InvalidArgument,
+            format!("a trigger of msgstatus has an argument that can't be read: {why}"),
+            "Triggers of msgstatus are made by msgstatus.attach: run msgstatus.detach and attach again.",
+        )
+    }
+}

@@ -1,0 +1,144 @@
+//! Pairs that this backend has built, and when to build them again.
+
+use super::mapping::Mapping;
+use super::{Pair, Side};
+use crate::errors::{Code, Fault, Result};
+use crate::spi::{Plan, Spi};
+use crate::status::oids::extension_schema;
+use pgrx::pg_sys::{self, Datum, Oid};
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+#[derive(Default)]
+struct Cache {
+    /// By the trigger that carries the mapping, or by the messages table.
+    pairs: HashMap<(Source, Oid), Rc<Pair>>,
+    /// The relations that these pairs depend on.
+    relations: HashSet<Oid>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Source {
+    Trigger,
+    Messages,
+}
+
+thread_local! {
+    static CACHE: RefCell<Cache> = RefCell::default();
+    /// Set by PostgreSQL when something that a pair was built from may have changed.
+    static STALE: Cell<bool> = const { Cell::new(false) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The pair of a trigger.
+///
+/// # Safety
+/// `data` is the trigger data of a trigger call that is under way.
+pub unsafe fn of_trigger(data: *mut pg_sys::TriggerData, side: Side) -> Result<Rc<Pair>> {
+    // SAFETY: trigger data holds a trigger and a relation.
+    let (trigger, relation) = unsafe { (&*(*data).tg_trigger, (*(*data).tg_relation).rd_id) };
+    lookup((Source::Trigger, trigger.tgoid), || {
+        if trigger.tgnargs != 1 {
+            return Err(Pair::bad_argument(&format!("{} arguments", trigger.tgnargs)));
+        }
+        // SAFETY: tgnargs says that there is one argument, a NUL-terminated string.
+        let text = unsafe { std::ffi::CStr::from_ptr(*trigger.tgargs) }.to_bytes();
+        let mapping: Mapping =
+            serde_json::from_slice(text).map_err(|e| Pair::bad_argument(&e.to_string()))?;
+        Pair::build(mapping, Some((side, relation)))
+    })
+}
+
+/// The pair of a messages table; without one, the only pair that there is.
+pub fn of_messages(messages: Option<Oid>) -> Result<Rc<Pair>> {
+    let messages = match messages {
+        Some(oid) => oid,
+        None => only()?,
+    };
+    lookup((Source::Messages, messages), || {
+        let spi = Spi::connect()?;
+        let plan = Plan::prepare(
+            "SELECT t.mapping::pg_catalog.text FROM msgstatus.tracked t \
+             WHERE t.messages OPERATOR(pg_catalog.=) $1",
+            &[pg_sys::OIDOID],
+            false,
+        )?;
+        let rows = spi.run(&plan, &[Some(Datum::from(messages))])?;
+        let Some(text) = rows.text(0, 0) else {
+            return Err(Fault::new(
+                Code::NotReady,
+                format!("table {} is not tracked", super::resolve::relation_name(messages)),
+                "Attach it first: SELECT msgstatus.attach('messages', 'delivery_log'). SELECT * FROM msgstatus.tracked lists what is.",
+            ));
+        };
+        let mapping = serde_json::from_slice(&text)
+            .map_err(|e| Fault::internal(format!("msgstatus.tracked holds a mapping that can't be read: {e}")))?;
+        Pair::build(mapping, None)
+    })
+}
+
+/// Every tracked messages table.
+pub fn all() -> Result<Vec<Oid>> {
+    let spi = Spi::connect()?;
+    let sql = "SELECT t.messages::pg_catalog.oid FROM msgstatus.tracked t ORDER BY t.pair";
+    let rows = spi.once(sql, &[], &[])?;
+    Ok((0..rows.len())
+        .filter_map(|i| rows.get(i, 0))
+        .map(|d| Oid::from(d.value() as u32))
+        .collect())
+}
+
+fn only() -> Result<Oid> {
+    match all()?[..] {
+        [one] => Ok(one),
+        [] => Err(Fault::new(
+            Code::NotReady,
+            "no messages table is tracked",
+            "Make a pair of tables with msgstatus.create_tables, or attach your own with msgstatus.attach.",
+        )),
+        _ => Err(Fault::new(
+            Code::InvalidArgument,
+            "several messages tables are tracked",
+            "Say which one: messages => 'schema.table'. SELECT messages FROM msgstatus.tracked lists them.",
+        )),
+    }
+}
+
+fn lookup(key: (Source, Oid), build: impl FnOnce() -> Result<Pair>) -> Result<Rc<Pair>> {
+    if !REGISTERED.replace(true) {
+        // SAFETY: registered once a backend; the callback does not allocate, throw or look anything up.
+        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), Datum::from(0usize)) };
+    }
+    if STALE.replace(false) {
+        // The pairs in use live on in their Rc; dropping the others frees their plans.
+        let old = CACHE.take();
+        drop(old);
+    }
+    if let Some(pair) = CACHE.with_borrow(|c| c.pairs.get(&key).cloned()) {
+        return Ok(pair);
+    }
+    let pair = Rc::new(build()?);
+    let policy = policy_table();
+    CACHE.with_borrow_mut(|cache| {
+        cache.relations.extend([pair.messages.oid, pair.log.oid, key.1, policy]);
+        cache.pairs.insert(key, Rc::clone(&pair));
+    });
+    Ok(pair)
+}
+
+/// The OID of `msgstatus.policy`, whose changes are announced by its trigger.
+pub fn policy_table() -> Oid {
+    // SAFETY: syscache look-up by name and namespace.
+    unsafe { pg_sys::get_relname_relid(c"policy".as_ptr(), extension_schema()) }
+}
+
+/// PostgreSQL says that a relation changed (`relid`), or that any may have (invalid).
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relid: Oid) {
+    let concerned = relid == pg_sys::InvalidOid
+        || CACHE.with(|c| c.try_borrow().map_or(true, |c| c.relations.contains(&relid)));
+    if concerned {
+        STALE.set(true);
+    }
+}

@@ -1,0 +1,121 @@
+//! Which column plays which role: what `attach` works out and the triggers carry.
+
+use crate::fold::Stored;
+use crate::status::{MILESTONES, Milestone};
+use serde::{Deserialize, Serialize};
+
+/// The argument of every trigger of a pair.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Mapping {
+    /// The row in `msgstatus.tracked`.
+    pub pair: i32,
+    /// Qualified and quoted names, for where `tracked` has no row.
+    pub messages: String,
+    pub log: String,
+    pub m: MessageColumns,
+    pub l: LogColumns,
+    /// Whose words the log holds if it has no provider column.
+    pub provider: String,
+    pub policy: String,
+    pub on_regression: OnRegression,
+    /// Columns that log rows written by msgstatus take over from the message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copy: Vec<String>,
+}
+
+/// What a direct UPDATE that would move the status back gets.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRegression {
+    Absorb,
+    Error,
+}
+
+/// Columns of the messages table by role; `None` is a role that no column plays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct MessageColumns {
+    pub key: String,
+    pub status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canceled_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statuses_seen: Option<String>,
+    /// A jsonb column kept as `{"sent": iso time, …}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_map: Option<String>,
+    /// A plain boolean column kept as `is_final(status)`.
+    #[serde(rename = "final", skip_serializing_if = "Option::is_none")]
+    pub final_: Option<String>,
+}
+
+/// Columns of the delivery log by role.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct LogColumns {
+    pub key: String,
+    pub status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+}
+
+impl MessageColumns {
+    /// The timestamp column of a milestone.
+    pub fn milestone(&self, milestone: Milestone) -> Option<&str> {
+        match milestone {
+            Milestone::Sent => self.sent_at.as_deref(),
+            Milestone::Delivered => self.delivered_at.as_deref(),
+            Milestone::Read => self.read_at.as_deref(),
+            Milestone::Failed => self.failed_at.as_deref(),
+            Milestone::Canceled => self.canceled_at.as_deref(),
+        }
+    }
+}
+
+impl Mapping {
+    /// What the messages table can hold of a folded row. A status map holds every milestone.
+    pub fn stored(&self) -> Stored {
+        let mut milestones = [false; MILESTONES];
+        for m in Milestone::ALL {
+            milestones[m as usize] = self.m.milestone(m).is_some() || self.m.status_map.is_some();
+        }
+        Stored {
+            status_at: self.m.status_at.is_some(),
+            seen: self.m.statuses_seen.is_some(),
+            milestones,
+        }
+    }
+
+    /// Does the table keep errors at all?
+    pub fn keeps_errors(&self) -> bool {
+        self.m.error_code.is_some() || self.m.error_message.is_some()
+    }
+}

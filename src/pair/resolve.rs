@@ -1,0 +1,232 @@
+//! From the names of a mapping to relations, columns and ranks of this database.
+
+use super::mapping::Mapping;
+use super::sql::{Shape, Types};
+use super::{Side, Table};
+use crate::datum::text_datum;
+use crate::errors::{Code, Fault, Result};
+use crate::fold::Ranks;
+use crate::key::{KeyType, c_string};
+use crate::spi::{Plan, Spi};
+use crate::status::Milestone;
+use crate::status::oids::StatusOids;
+use pgrx::pg_sys::{self, Datum, Oid};
+use std::ffi::CString;
+
+/// What a mapping's columns turned out to be.
+pub struct Columns {
+    pub key: KeyType,
+    pub shape: Shape,
+}
+
+/// The two tables of a pair.
+pub fn tables(mapping: &Mapping, fired: Option<(Side, Oid)>) -> Result<(Table, Table)> {
+    if let Some((messages, log)) = tracked(mapping.pair)? {
+        let meant = fired.is_none_or(|(side, oid)| {
+            descends(oid, if side == Side::Log { log } else { messages })
+        });
+        if meant {
+            return Ok((existing(messages, &mapping.messages)?, existing(log, &mapping.log)?));
+        }
+    }
+    // Not tracked here (a shard, a replica): the names count, and nobody vouches for the pair. Then a log may only
+    // move messages that its owner could change anyway.
+    let by_side = |side, name: &str| match fired {
+        Some((s, oid)) if s == side => existing(oid, name),
+        _ => named(name),
+    };
+    let messages = by_side(Side::Messages, &mapping.messages)?;
+    let log = by_side(Side::Log, &mapping.log)?;
+    // SAFETY: a catalog look-up for two roles that own relations.
+    if !unsafe { pg_sys::has_privs_of_role(log.owner, messages.owner) } {
+        return Err(Fault::new(
+            Code::NotAllowed,
+            format!("the owner of log {} may not change {}", mapping.log, mapping.messages),
+            "Attach the two tables with msgstatus.attach, or let one role own both.",
+        ));
+    }
+    Ok((messages, log))
+}
+
+fn tracked(pair: i32) -> Result<Option<(Oid, Oid)>> {
+    let spi = Spi::connect()?;
+    let sql = "SELECT t.messages::pg_catalog.oid, t.log::pg_catalog.oid FROM msgstatus.tracked t \
+               WHERE t.pair OPERATOR(pg_catalog.=) $1";
+    let plan = Plan::prepare(sql, &[pg_sys::INT4OID], false)?;
+    let rows = spi.run(&plan, &[Some(Datum::from(pair))])?;
+    let oid = |col| rows.get(0, col).map(|d| Oid::from(d.value() as u32));
+    Ok(oid(0).zip(oid(1)))
+}
+
+/// Is `oid` the relation `root`, or a partition of it?
+fn descends(oid: Oid, root: Oid) -> bool {
+    if oid == root {
+        return true;
+    }
+    // SAFETY: gives a list of OIDs, empty for a relation that is no partition.
+    unsafe {
+        pg_sys::get_rel_relispartition(oid)
+            && pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                pg_sys::list_member_oid(get_partition_ancestors(oid), root)
+            })
+    }
+}
+
+// Exported by PostgreSQL (catalog/partition.h), not among pgrx's bindings.
+unsafe extern "C-unwind" {
+    fn get_partition_ancestors(relid: Oid) -> *mut pg_sys::List;
+}
+
+fn named(name: &str) -> Result<Table> {
+    let spi = Spi::connect()?;
+    let plan = Plan::prepare("SELECT pg_catalog.to_regclass($1)::pg_catalog.oid", &[pg_sys::TEXTOID], false)?;
+    let rows = spi.run(&plan, &[Some(text_datum(name.as_bytes()))])?;
+    match rows.get(0, 0) {
+        Some(oid) => existing(Oid::from(oid.value() as u32), name),
+        None => Err(missing(name)),
+    }
+}
+
+fn missing(name: &str) -> Fault {
+    Fault::new(
+        Code::UndefinedTable,
+        format!("table {name} does not exist"),
+        "It was attached to msgstatus and is gone. Drop the msgstatus_… triggers of its counterpart, or create it again and attach it.",
+    )
+}
+
+/// Looks a relation up; `name` is for the error.
+pub fn existing(oid: Oid, name: &str) -> Result<Table> {
+    // SAFETY: a syscache tuple is read before it is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, Datum::from(oid));
+        if tuple.is_null() {
+            return Err(missing(name));
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>();
+        let table = Table {
+            oid,
+            owner: (*form).relowner,
+            forced_rls: (*form).relforcerowsecurity,
+            partitioned: (*form).relkind as u8 == pg_sys::RELKIND_PARTITIONED_TABLE,
+        };
+        pg_sys::ReleaseSysCache(tuple);
+        Ok(table)
+    }
+}
+
+/// A relation's name, qualified and quoted.
+pub fn relation_name(oid: Oid) -> String {
+    // SAFETY: gives null for what does not exist, which reads as an empty name.
+    unsafe {
+        let schema = c_string(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(oid)));
+        let name = c_string(pg_sys::get_rel_name(oid));
+        pgrx::spi::quote_qualified_identifier(&schema, &name)
+    }
+}
+
+/// A column's number, type, modifier and collation, if the relation has it.
+pub fn attribute(relation: Oid, column: &str) -> Option<(i16, Oid, i32, Oid)> {
+    let name = CString::new(column).ok()?;
+    let (mut oid, mut modifier, mut collation) = (pg_sys::InvalidOid, -1, pg_sys::InvalidOid);
+    // SAFETY: catalog look-ups; the second only for a column that the first found.
+    unsafe {
+        let number = pg_sys::get_attnum(relation, name.as_ptr());
+        if number <= 0 {
+            return None;
+        }
+        pg_sys::get_atttypetypmodcoll(relation, number, &mut oid, &mut modifier, &mut collation);
+        Some((number, oid, modifier, collation))
+    }
+}
+
+/// A column that plays a role, or the error that names it.
+pub fn required(table: &Table, role: &str, column: &str) -> Result<(i16, Oid, i32, Oid)> {
+    attribute(table.oid, column).ok_or_else(|| {
+        Fault::new(
+            Code::UndefinedColumn,
+            format!("column \"{column}\" of table {} does not exist", relation_name(table.oid)),
+            format!(
+                "It plays the role \"{role}\" for msgstatus. If it was renamed or dropped, run msgstatus.detach and \
+                 msgstatus.attach again with its new name in columns."
+            ),
+        )
+    })
+}
+
+/// Checks that every column of the mapping exists, and gathers what the SQL needs of them.
+pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Columns> {
+    let declared = |table: &Table, role: &str, column: Option<&str>| -> Result<Option<String>> {
+        let Some(column) = column else { return Ok(None) };
+        let (_, oid, modifier, _) = required(table, role, column)?;
+        let flags = (pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN | pg_sys::FORMAT_TYPE_FORCE_QUALIFY) as u16;
+        // SAFETY: gives a palloc'd C string for any type.
+        Ok(Some(unsafe { c_string(pg_sys::format_type_extended(oid, modifier, flags)) }))
+    };
+    let m = &mapping.m;
+    let l = &mapping.l;
+    let (_, key_oid, _, collation) = required(messages, "message_key", &m.key)?;
+    let key = KeyType::of(key_oid, collation)?;
+    required(messages, "status", &m.status)?;
+    required(log, "log_key", &l.key)?;
+    let (_, log_status, _, _) = required(log, "log.status", &l.status)?;
+    let mut types = Types {
+        status_at: declared(messages, "status_at", m.status_at.as_deref())?,
+        error_code: declared(messages, "error_code", m.error_code.as_deref())?,
+        error_message: declared(messages, "error_message", m.error_message.as_deref())?,
+        event_at: declared(log, "log.event_at", l.event_at.as_deref())?,
+        created_at: declared(log, "log.created_at", l.created_at.as_deref())?,
+        ..Types::default()
+    };
+    for at in Milestone::ALL {
+        types.milestones[at as usize] = declared(messages, at.column(), m.milestone(at))?;
+    }
+    declared(messages, "statuses_seen", m.statuses_seen.as_deref())?;
+    declared(messages, "status_map", m.status_map.as_deref())?;
+    declared(messages, "final", m.final_.as_deref())?;
+    for (role, column) in [
+        ("log.provider", &l.provider),
+        ("log.error_code", &l.error_code),
+        ("log.error_message", &l.error_message),
+        ("log.delivery_id", &l.delivery_id),
+        ("log.source", &l.source),
+        ("log.payload", &l.payload),
+    ] {
+        declared(log, role, column.as_deref())?;
+    }
+    let shape = Shape {
+        messages: relation_name(messages.oid),
+        log: relation_name(log.oid),
+        key_type: key.sql_type(),
+        equals: key.sql_equals(),
+        collate: key.sql_collate().to_owned(),
+        partitioned: messages.partitioned,
+        labels: log_status == StatusOids::get()?.enum_type,
+        types,
+    };
+    Ok(Columns { key, shape })
+}
+
+/// The ranks of a policy; a status that the policy does not list keeps its default rank.
+pub fn ranks(policy: &str) -> Result<Ranks> {
+    let oids = StatusOids::get()?;
+    let spi = Spi::connect()?;
+    let sql = "SELECT p.status, p.rank FROM msgstatus.policy p WHERE p.policy OPERATOR(pg_catalog.=) $1";
+    let plan = Plan::prepare(sql, &[pg_sys::TEXTOID], false)?;
+    let rows = spi.run(&plan, &[Some(text_datum(policy.as_bytes()))])?;
+    if rows.is_empty() {
+        return Err(Fault::new(
+            Code::InvalidArgument,
+            format!("policy \"{policy}\" does not exist"),
+            "Choose one of SELECT DISTINCT policy FROM msgstatus.policy, or add your own rows to that table.",
+        ));
+    }
+    let mut ranks = Ranks::default();
+    for i in 0..rows.len() {
+        let status = rows.get(i, 0).and_then(|d| oids.status(d));
+        if let (Some(status), Some(rank)) = (status, rows.get(i, 1)) {
+            ranks.0[status.index()] = rank.value() as i16;
+        }
+    }
+    Ok(ranks)
+}

@@ -1,0 +1,414 @@
+//! The SQL that a mapping makes: the one home of generated statements. Tested as text.
+//!
+//! Every identifier is quoted, every relation and operator qualified, every value a parameter.
+
+use super::mapping::Mapping;
+use crate::key::quote;
+use crate::status::Milestone;
+use pgrx::pg_sys::{self, Oid};
+
+/// What the texts need to know of the tables beyond the mapping.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Qualified and quoted, as of now.
+    pub messages: String,
+    pub log: String,
+    /// The key's type, its equality operator, and a COLLATE clause that makes SQL sort as Rust does.
+    pub key_type: String,
+    pub equals: String,
+    pub collate: String,
+    pub partitioned: bool,
+    /// The log's status column is `delivery_status`.
+    pub labels: bool,
+    pub types: Types,
+}
+
+/// Declared types of columns that need a cast: SQL type names with their modifiers.
+#[derive(Clone, Debug, Default)]
+pub struct Types {
+    pub status_at: Option<String>,
+    pub milestones: [Option<String>; 5],
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    pub event_at: Option<String>,
+    pub created_at: Option<String>,
+}
+
+/// A column that the engine writes, what of a folded row it takes, and how the value becomes one of its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub column: String,
+    pub role: Role,
+    cast: Cast,
+}
+
+/// Which part of a folded row a column takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Status,
+    StatusAt,
+    Milestone(Milestone),
+    Seen,
+    ErrorCode,
+    ErrorMessage,
+    StatusMap,
+    Final,
+}
+
+impl Role {
+    /// The type of the parameter that carries this role's value.
+    pub fn param(self, status: Oid) -> Oid {
+        match self {
+            Role::Status => status,
+            Role::StatusAt | Role::Milestone(_) => pg_sys::TIMESTAMPTZOID,
+            Role::Seen => pg_sys::INT4OID,
+            Role::ErrorCode | Role::ErrorMessage | Role::StatusMap => pg_sys::TEXTOID,
+            Role::Final => pg_sys::BOOLOID,
+        }
+    }
+
+    /// The role as users name it in `columns`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Status => "status",
+            Role::StatusAt => "status_at",
+            Role::Milestone(m) => m.column(),
+            Role::Seen => "statuses_seen",
+            Role::ErrorCode => "error_code",
+            Role::ErrorMessage => "error_message",
+            Role::StatusMap => "status_map",
+            Role::Final => "final",
+        }
+    }
+
+    fn param_name(self) -> &'static str {
+        match self {
+            Role::Status => "msgstatus.delivery_status",
+            Role::StatusAt | Role::Milestone(_) => "pg_catalog.timestamptz",
+            Role::Seen => "integer",
+            Role::ErrorCode | Role::ErrorMessage | Role::StatusMap => "pg_catalog.text",
+            Role::Final => "boolean",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Cast {
+    None,
+    /// A timestamp without time zone is kept in UTC.
+    Utc,
+    /// Cut to what the column takes, as an explicit cast does: a long text must not fail a callback.
+    To(String),
+}
+
+impl Write {
+    fn expression(&self, value: &str) -> String {
+        match &self.cast {
+            Cast::None => value.to_owned(),
+            Cast::Utc => format!("pg_catalog.timezone('UTC', {value})"),
+            Cast::To(t) => format!("{value}::{t}"),
+        }
+    }
+}
+
+fn is_naive(sql_type: Option<&String>) -> bool {
+    sql_type.is_some_and(|t| t.starts_with("timestamp") && !t.ends_with("with time zone"))
+}
+
+/// A time column read as timestamptz.
+fn read_time(alias: &str, column: Option<&str>, sql_type: Option<&String>) -> String {
+    match column {
+        None => "NULL::pg_catalog.timestamptz".to_owned(),
+        Some(c) if is_naive(sql_type) => format!("pg_catalog.timezone('UTC', {alias}.{})", quote(c)),
+        Some(c) => format!("{alias}.{}", quote(c)),
+    }
+}
+
+fn read_text(alias: &str, column: Option<&str>) -> String {
+    column.map_or("NULL::pg_catalog.text".to_owned(), |c| format!("{alias}.{}::pg_catalog.text", quote(c)))
+}
+
+/// The names of the columns that the engine writes.
+pub fn columns_of_engine(m: &Mapping) -> Vec<String> {
+    writes(m, &Types::default()).into_iter().map(|w| w.column).collect()
+}
+
+/// The columns that the engine writes, in the order of the parameters of [`update_one`] and [`update_many`].
+pub fn writes(m: &Mapping, types: &Types) -> Vec<Write> {
+    let time = |sql_type: Option<&String>| if is_naive(sql_type) { Cast::Utc } else { Cast::None };
+    let text = |sql_type: &Option<String>| sql_type.clone().map_or(Cast::None, Cast::To);
+    let mut all = vec![Write {
+        column: m.m.status.clone(),
+        role: Role::Status,
+        cast: Cast::None,
+    }];
+    let mut put = |column: Option<&str>, role, cast| {
+        if let Some(column) = column {
+            all.push(Write { column: column.to_owned(), role, cast });
+        }
+    };
+    put(m.m.status_at.as_deref(), Role::StatusAt, time(types.status_at.as_ref()));
+    for at in Milestone::ALL {
+        let cast = time(types.milestones[at as usize].as_ref());
+        put(m.m.milestone(at), Role::Milestone(at), cast);
+    }
+    put(m.m.statuses_seen.as_deref(), Role::Seen, Cast::None);
+    put(m.m.error_code.as_deref(), Role::ErrorCode, text(&types.error_code));
+    put(m.m.error_message.as_deref(), Role::ErrorMessage, text(&types.error_message));
+    put(m.m.status_map.as_deref(), Role::StatusMap, Cast::To("pg_catalog.jsonb".to_owned()));
+    put(m.m.final_.as_deref(), Role::Final, Cast::None);
+    all
+}
+
+/// The engine's columns of a message, in fixed positions: tableoid, ctid, xmin, status, status_at, five
+/// milestones, statuses_seen, error_code, error_message, status_map.
+fn row_columns(m: &Mapping, shape: &Shape) -> String {
+    let mut columns = vec!["m.tableoid".to_owned(), "m.ctid".to_owned(), "m.xmin".to_owned()];
+    columns.push(format!("m.{}", quote(&m.m.status)));
+    columns.push(read_time("m", m.m.status_at.as_deref(), shape.types.status_at.as_ref()));
+    for at in Milestone::ALL {
+        let sql_type = shape.types.milestones[at as usize].as_ref();
+        columns.push(read_time("m", m.m.milestone(at), sql_type));
+    }
+    columns.push(m.m.statuses_seen.as_deref().map_or("0".to_owned(), |c| format!("m.{}", quote(c))));
+    columns.push(read_text("m", m.m.error_code.as_deref()));
+    columns.push(read_text("m", m.m.error_message.as_deref()));
+    columns.push(read_text("m", m.m.status_map.as_deref()));
+    columns.join(", ")
+}
+
+/// Reads the message with key `$1`; the first column is the ordinal, always 1.
+pub fn select_one(m: &Mapping, shape: &Shape, lock: bool) -> String {
+    format!(
+        "SELECT 1::bigint, {} FROM {} m WHERE m.{} {} $1{}",
+        row_columns(m, shape),
+        shape.messages,
+        quote(&m.m.key),
+        shape.equals,
+        if lock { " FOR NO KEY UPDATE" } else { "" },
+    )
+}
+
+/// Reads the messages with the keys `$1`, each with the ordinal of its key; locks them in key order if asked to.
+pub fn select_many(m: &Mapping, shape: &Shape, lock: bool) -> String {
+    let key = quote(&m.m.key);
+    let order = format!(" ORDER BY m.{key}{} FOR NO KEY UPDATE OF m", shape.collate);
+    format!(
+        "SELECT k.ord, {} FROM pg_catalog.unnest($1::{}[]) WITH ORDINALITY AS k(key, ord) \
+         JOIN {} m ON m.{key} {} k.key{}",
+        row_columns(m, shape),
+        shape.key_type,
+        shape.messages,
+        shape.equals,
+        if lock { &order } else { "" },
+    )
+}
+
+/// Updates the row version at tableoid `$1`, ctid `$2`, if it is still that of xmin `$3`; its key is `$4`.
+pub fn update_one(m: &Mapping, shape: &Shape) -> String {
+    let set: Vec<String> = writes(m, &shape.types)
+        .iter()
+        .zip(5..)
+        .map(|(w, n)| format!("{} = {}", quote(&w.column), w.expression(&format!("${n}"))))
+        .collect();
+    // Only a partitioned table needs more than the ctid: there the key leads to the partition. The other
+    // parameters are named all the same, so that both texts take the same arguments.
+    let place = if shape.partitioned {
+        format!("m.{} {} $4 AND m.tableoid OPERATOR(pg_catalog.=) $1", quote(&m.m.key), shape.equals)
+    } else {
+        format!("$1::pg_catalog.oid IS NOT NULL AND $4::{} IS NOT NULL", shape.key_type)
+    };
+    format!(
+        "UPDATE {} m SET {} WHERE m.ctid OPERATOR(pg_catalog.=) $2 AND m.xmin OPERATOR(pg_catalog.=) $3 AND {place}",
+        shape.messages,
+        set.join(", "),
+    )
+}
+
+/// Updates locked rows: tableoids `$1`, ctids `$2`, keys `$3`, then an array for each written column.
+pub fn update_many(m: &Mapping, shape: &Shape) -> String {
+    let writes = writes(m, &shape.types);
+    let arrays: Vec<String> = writes
+        .iter()
+        .zip(4..)
+        .map(|(w, n)| format!("${n}::{}[]", w.role.param_name()))
+        .collect();
+    let names: Vec<String> = (0..writes.len()).map(|i| format!("v{i}")).collect();
+    let set: Vec<String> = writes
+        .iter()
+        .zip(&names)
+        .map(|(w, v)| format!("{} = {}", quote(&w.column), w.expression(&format!("v.{v}"))))
+        .collect();
+    let place = if shape.partitioned {
+        format!(
+            " AND m.{} {} v.key AND m.tableoid OPERATOR(pg_catalog.=) v.tbl",
+            quote(&m.m.key),
+            shape.equals
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "UPDATE {} m SET {} FROM unnest($1::pg_catalog.oid[], $2::pg_catalog.tid[], $3::{}[], {}) AS v(tbl, tid, key, {}) \
+         WHERE m.ctid OPERATOR(pg_catalog.=) v.tid{place}",
+        shape.messages,
+        set.join(", "),
+        shape.key_type,
+        arrays.join(", "),
+        names.join(", "),
+    )
+}
+
+/// The events of a log row, in fixed positions: status, provider, event_at, created_at, error_code, error_message.
+fn event_columns(m: &Mapping, shape: &Shape) -> String {
+    [
+        format!("l.{}::pg_catalog.text", quote(&m.l.status)),
+        read_text("l", m.l.provider.as_deref()),
+        read_time("l", m.l.event_at.as_deref(), shape.types.event_at.as_ref()),
+        read_time("l", m.l.created_at.as_deref(), shape.types.created_at.as_ref()),
+        read_text("l", m.l.error_code.as_deref()),
+        read_text("l", m.l.error_message.as_deref()),
+    ]
+    .join(", ")
+}
+
+/// Reads the log of the keys `$1`: the ordinal of the key, then the event.
+pub fn select_log(m: &Mapping, shape: &Shape) -> String {
+    format!(
+        "SELECT k.ord, {} FROM pg_catalog.unnest($1::{}[]) WITH ORDINALITY AS k(key, ord) \
+         JOIN {} l ON l.{} {} k.key",
+        event_columns(m, shape),
+        shape.key_type,
+        shape.log,
+        quote(&m.l.key),
+        shape.equals,
+    )
+}
+
+/// The life of the message with key `$1`, in order of arrival: the event, then delivery_id and source.
+pub fn select_history(m: &Mapping, shape: &Shape) -> String {
+    let id = m.l.delivery_id.as_deref();
+    let arrival = m.l.created_at.as_deref().map(|c| format!("l.{}", quote(c)));
+    let order: Vec<String> = arrival
+        .into_iter()
+        .chain(id.map(|c| format!("l.{}", quote(c))))
+        .chain(["l.tableoid".to_owned(), "l.ctid".to_owned()])
+        .collect();
+    format!(
+        "SELECT {}, {}, {} FROM {} l WHERE l.{} {} $1 ORDER BY {}",
+        event_columns(m, shape),
+        id.map_or("NULL::bigint".to_owned(), |c| format!("l.{}::bigint", quote(c))),
+        read_text("l", m.l.source.as_deref()),
+        shape.log,
+        quote(&m.l.key),
+        shape.equals,
+        order.join(", "),
+    )
+}
+
+/// The keys of the log in key order; with `$1`, only those with a row created since.
+pub fn select_keys(m: &Mapping, shape: &Shape, since: bool) -> String {
+    let key = quote(&m.l.key);
+    let mut conditions = vec![format!("l.{key} IS NOT NULL")];
+    if since {
+        let at = read_time("l", m.l.created_at.as_deref(), shape.types.created_at.as_ref());
+        conditions.push(format!("{at} OPERATOR(pg_catalog.>=) $1"));
+    }
+    format!(
+        "SELECT DISTINCT l.{key}{collate} FROM {} l WHERE {} ORDER BY 1",
+        shape.log,
+        conditions.join(" AND "),
+        collate = shape.collate,
+    )
+}
+
+/// Rows of the log whose word is known and whose message is not there.
+pub fn select_unmatched(m: &Mapping, shape: &Shape) -> String {
+    let id = m.l.delivery_id.as_deref();
+    format!(
+        "SELECT {id}, {created}, l.{key}::pg_catalog.text, {provider}, l.{status}::pg_catalog.text, {event}, {code}, \
+         {message}, {source} FROM {log} l WHERE l.{key} IS NOT NULL AND {parsed} IS NOT NULL \
+         AND NOT EXISTS (SELECT FROM {messages} m WHERE m.{message_key} {equals} l.{key}) ORDER BY 2, 1",
+        id = id.map_or("NULL::bigint".to_owned(), |c| format!("l.{}::bigint", quote(c))),
+        created = read_time("l", m.l.created_at.as_deref(), shape.types.created_at.as_ref()),
+        key = quote(&m.l.key),
+        provider = provider(m),
+        status = quote(&m.l.status),
+        event = read_time("l", m.l.event_at.as_deref(), shape.types.event_at.as_ref()),
+        code = read_text("l", m.l.error_code.as_deref()),
+        message = read_text("l", m.l.error_message.as_deref()),
+        source = read_text("l", m.l.source.as_deref()),
+        log = shape.log,
+        parsed = parsed(m),
+        messages = shape.messages,
+        message_key = quote(&m.m.key),
+        equals = shape.equals,
+    )
+}
+
+/// Words of the log that mean nothing, counted.
+pub fn select_unrecognized(m: &Mapping, shape: &Shape) -> String {
+    let created = read_time("l", m.l.created_at.as_deref(), shape.types.created_at.as_ref());
+    format!(
+        "SELECT {provider}, l.{status}::pg_catalog.text, pg_catalog.count(*), pg_catalog.min({created}), \
+         pg_catalog.max({created}) FROM {log} l WHERE l.{status} IS NOT NULL AND {parsed} IS NULL \
+         GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+        provider = provider(m),
+        status = quote(&m.l.status),
+        log = shape.log,
+        parsed = parsed(m),
+    )
+}
+
+/// Whose word a log row holds.
+fn provider(m: &Mapping) -> String {
+    let usual = pgrx::spi::quote_literal(&m.provider);
+    match m.l.provider.as_deref() {
+        Some(c) => format!("coalesce(l.{}::pg_catalog.text, {usual}::pg_catalog.text)", quote(c)),
+        None => format!("{usual}::pg_catalog.text"),
+    }
+}
+
+fn parsed(m: &Mapping) -> String {
+    format!("msgstatus.parse_status(l.{}::pg_catalog.text, {})", quote(&m.l.status), provider(m))
+}
+
+/// Writes an event: key `$1`, status `$2`, event_at `$3`, error_code `$4`, error_message `$5`, payload `$6`,
+/// provider `$7`, source `$8`; columns to copy come from the message.
+pub fn insert_event(m: &Mapping, shape: &Shape) -> String {
+    let mut columns = vec![quote(&m.l.key), quote(&m.l.status)];
+    let status_type = if shape.labels { "::msgstatus.delivery_status" } else { "" };
+    let mut values = vec!["e.key".to_owned(), format!("e.status{status_type}")];
+    let mut put = |column: Option<&str>, value: &str, naive: bool| {
+        if let Some(column) = column {
+            columns.push(quote(column));
+            values.push(if naive { format!("pg_catalog.timezone('UTC', {value})") } else { value.to_owned() });
+        }
+    };
+    put(m.l.event_at.as_deref(), "e.event_at", is_naive(shape.types.event_at.as_ref()));
+    put(m.l.error_code.as_deref(), "e.error_code", false);
+    put(m.l.error_message.as_deref(), "e.error_message", false);
+    put(m.l.payload.as_deref(), "e.payload", false);
+    put(m.l.provider.as_deref(), "e.provider", false);
+    put(m.l.source.as_deref(), "e.source", false);
+    let mut from = "(SELECT $1, $2, $3, $4, $5, $6, $7, $8) \
+                    AS e(key, status, event_at, error_code, error_message, payload, provider, source)"
+        .to_owned();
+    if !m.copy.is_empty() {
+        for column in &m.copy {
+            put(Some(column), &format!("m.{}", quote(column)), false);
+        }
+        from.push_str(&format!(
+            " LEFT JOIN {} m ON m.{} {} e.key",
+            shape.messages,
+            quote(&m.m.key),
+            shape.equals
+        ));
+    }
+    format!(
+        "INSERT INTO {} ({}) SELECT {} FROM {from}",
+        shape.log,
+        columns.join(", "),
+        values.join(", "),
+    )
+}

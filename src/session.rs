@@ -1,0 +1,104 @@
+//! Whose rights a piece of work has, and which settings it sees.
+
+use crate::errors::Result;
+use pgrx::pg_sys::{self, Oid};
+use std::cell::Cell;
+use std::ffi::{CStr, c_int};
+
+/// Works as another role until dropped: a security-restricted operation with a pinned search_path, in which
+/// row-level security does not apply to the owner's own table.
+///
+/// On an error PostgreSQL's abort restores role and settings, so drop does nothing while unwinding.
+pub struct ActAs {
+    saved: Option<(Oid, c_int, c_int)>,
+}
+
+impl ActAs {
+    /// `forced` says that the role's own table has FORCE ROW LEVEL SECURITY, so that even its owner has to switch.
+    pub fn owner(role: Oid, forced: bool) -> ActAs {
+        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+        // SAFETY: reads two backend variables into places that live here.
+        unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut context) };
+        if user == role && !forced {
+            // The same rights as before: nothing to protect anyone from.
+            return ActAs { saved: None };
+        }
+        let restricted = (pg_sys::SECURITY_LOCAL_USERID_CHANGE
+            | pg_sys::SECURITY_RESTRICTED_OPERATION
+            | pg_sys::SECURITY_NOFORCE_RLS) as c_int;
+        // SAFETY: the role is the owner of an existing relation; drop restores what is saved here, in reverse.
+        let level = unsafe {
+            pg_sys::SetUserIdAndSecContext(role, context | restricted);
+            let level = pg_sys::NewGUCNestLevel();
+            set_local(c"search_path", c"pg_catalog, pg_temp");
+            level
+        };
+        ActAs { saved: Some((user, context, level)) }
+    }
+}
+
+impl Drop for ActAs {
+    fn drop(&mut self) {
+        if let Some((user, context, level)) = self.saved
+            && !std::thread::panicking()
+        {
+            // SAFETY: restores what `owner` saved, settings first as they were set last.
+            unsafe {
+                pg_sys::AtEOXact_GUC(false, level);
+                pg_sys::SetUserIdAndSecContext(user, context);
+            }
+        }
+    }
+}
+
+/// Sets a parameter until the GUC nest level that the caller opened is closed.
+///
+/// # Safety
+/// The caller has opened a level with `NewGUCNestLevel` and closes it with `AtEOXact_GUC`.
+pub unsafe fn set_local(name: &CStr, value: &CStr) {
+    // SAFETY: NUL-terminated strings; the effect ends with the caller's nest level.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// How deep in triggers this backend is.
+pub fn trigger_depth() -> i32 {
+    // SAFETY: the function reads a counter and does not look at its argument.
+    unsafe { pg_sys::pg_trigger_depth(std::ptr::null_mut()).value() as i32 }
+}
+
+thread_local! {
+    /// The trigger depth at which the engine's own UPDATE fires the guard; -1 when it does not run.
+    static ENGINE_DEPTH: Cell<i32> = const { Cell::new(-1) };
+}
+
+/// Runs the engine's own UPDATE of messages, which the guard lets through.
+///
+/// Only triggers fired directly by that UPDATE are let through: what a user's trigger on messages does in turn
+/// happens one level deeper, and is guarded like any other write.
+pub fn as_engine<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    struct Restore(i32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ENGINE_DEPTH.set(self.0);
+        }
+    }
+    let _restore = Restore(ENGINE_DEPTH.replace(trigger_depth() + 1));
+    work()
+}
+
+/// Is the trigger that runs now fired by the engine's own UPDATE?
+pub fn is_engine() -> bool {
+    let depth = ENGINE_DEPTH.get();
+    depth >= 0 && depth == trigger_depth()
+}

@@ -1,0 +1,249 @@
+//! A narrow layer over SPI for the hot paths.
+//!
+//! pgrx's own client copies every value into the transaction's memory, and can't choose the snapshot. The fold
+//! needs both otherwise: many rows a call, and a snapshot that sees what committed a moment ago even under
+//! REPEATABLE READ (as PostgreSQL's own foreign-key triggers do).
+
+use crate::errors::{Fault, Result};
+use pgrx::pg_sys::{self, Datum, Oid};
+use std::cell::Cell;
+use std::ffi::{CString, c_char, c_int};
+use std::marker::PhantomData;
+use std::ptr;
+
+/// A connection to SPI, closed on drop. What SPI allocates meanwhile is freed with it.
+pub struct Spi {
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl Spi {
+    pub fn connect() -> Result<Spi> {
+        // SAFETY: plain call; the matching SPI_finish is in drop.
+        match unsafe { pg_sys::SPI_connect() } as u32 {
+            pg_sys::SPI_OK_CONNECT => Ok(Spi { _not_send: PhantomData }),
+            code => Err(Fault::internal(format!("SPI_connect gave {code}"))),
+        }
+    }
+
+    /// Runs a plan with a snapshot that sees everything committed by now.
+    pub fn run<'a>(&'a self, plan: &Plan, args: &[Option<Datum>]) -> Result<Rows<'a>> {
+        self.limited(plan, args, false)
+    }
+
+    /// Runs a plan that only reads, in the snapshot of the calling query.
+    pub fn read<'a>(&'a self, plan: &Plan, args: &[Option<Datum>]) -> Result<Rows<'a>> {
+        self.limited(plan, args, true)
+    }
+
+    fn limited<'a>(&'a self, plan: &Plan, args: &[Option<Datum>], read_only: bool) -> Result<Rows<'a>> {
+        let (mut values, nulls) = plan.arguments(args)?;
+        plan.settle_on_indexes();
+        // SAFETY: the plan is valid and kept, the arrays have one entry per parameter of the types it was
+        // prepared with, and the snapshot is registered by SPI for the duration of the call.
+        unsafe {
+            let snapshot = if read_only { pg_sys::GetActiveSnapshot() } else { pg_sys::GetLatestSnapshot() };
+            let code = pg_sys::SPI_execute_snapshot(
+                plan.plan,
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                snapshot,
+                ptr::null_mut(),
+                read_only,
+                true,
+                0,
+            );
+            if code < 0 {
+                return Err(Fault::internal(format!("SPI gave {code} for: {}", plan.sql)));
+            }
+            Ok(Rows {
+                table: pg_sys::SPI_tuptable,
+                processed: pg_sys::SPI_processed as usize,
+                _spi: PhantomData,
+            })
+        }
+    }
+
+    /// Opens a cursor over a query, in a fresh snapshot.
+    pub fn cursor<'a>(&'a self, plan: &Plan, args: &[Option<Datum>]) -> Result<Cursor<'a>> {
+        let (mut values, nulls) = plan.arguments(args)?;
+        // SAFETY: the plan is valid and kept; the arrays have one entry per parameter and are copied.
+        let portal = unsafe {
+            pg_sys::SPI_cursor_open(ptr::null(), plan.plan, values.as_mut_ptr(), nulls.as_ptr(), true)
+        };
+        if portal.is_null() {
+            return Err(Fault::internal(format!("no cursor for: {}", plan.sql)));
+        }
+        Ok(Cursor { portal, _spi: PhantomData })
+    }
+
+    /// Prepares and runs a statement once, with PostgreSQL's own choice of plan.
+    pub fn once<'a>(&'a self, sql: &str, types: &[Oid], args: &[Option<Datum>]) -> Result<Rows<'a>> {
+        let plan = Plan::prepare(sql, types, false)?;
+        self.run(&plan, args)
+    }
+}
+
+impl Drop for Spi {
+    fn drop(&mut self) {
+        // While an error unwinds, the abort of the (sub)transaction closes the connection.
+        if !std::thread::panicking() {
+            // SAFETY: closes the connection this value stands for.
+            unsafe { pg_sys::SPI_finish() };
+        }
+    }
+}
+
+/// A query that is read in parts.
+pub struct Cursor<'a> {
+    portal: pg_sys::Portal,
+    _spi: PhantomData<&'a Spi>,
+}
+
+impl<'a> Cursor<'a> {
+    /// The next rows, `count` of them at most; none at the end.
+    pub fn fetch(&mut self, count: usize) -> Result<Rows<'a>> {
+        // SAFETY: the portal is open as long as this value lives, in the connection that it borrows.
+        unsafe {
+            pg_sys::SPI_cursor_fetch(self.portal, true, count as std::ffi::c_long);
+            Ok(Rows {
+                table: pg_sys::SPI_tuptable,
+                processed: pg_sys::SPI_processed as usize,
+                _spi: PhantomData,
+            })
+        }
+    }
+}
+
+impl Drop for Cursor<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: closes the portal that this value stands for.
+            unsafe { pg_sys::SPI_cursor_close(self.portal) };
+        }
+    }
+}
+
+/// The result of a statement. Values live as long as the connection.
+pub struct Rows<'a> {
+    table: *mut pg_sys::SPITupleTable,
+    processed: usize,
+    _spi: PhantomData<&'a Spi>,
+}
+
+impl Rows<'_> {
+    /// Rows returned, or changed if the statement returns none.
+    pub fn len(&self) -> usize {
+        self.processed
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.processed == 0
+    }
+
+    /// Column `col`, from 0, of row `row`.
+    pub fn get(&self, row: usize, col: usize) -> Option<Datum> {
+        if self.table.is_null() || row >= self.processed {
+            return None;
+        }
+        let mut null = false;
+        // SAFETY: the table is not null and holds `processed` tuples of its descriptor; SPI_getbinval checks
+        // the column number itself.
+        let value = unsafe {
+            let tuple = *(*self.table).vals.add(row);
+            pg_sys::SPI_getbinval(tuple, (*self.table).tupdesc, col as c_int + 1, &mut null)
+        };
+        (!null).then_some(value)
+    }
+
+    pub fn text(&self, row: usize, col: usize) -> Option<Vec<u8>> {
+        // SAFETY: callers ask for text only of columns whose SQL casts them to text.
+        self.get(row, col).map(|d| unsafe { crate::datum::text_bytes(d) })
+    }
+
+    pub fn string(&self, row: usize, col: usize) -> Option<String> {
+        self.text(row, col).map(|b| String::from_utf8_lossy(&b).into_owned())
+    }
+}
+
+impl Drop for Rows<'_> {
+    fn drop(&mut self) {
+        if !self.table.is_null() && !std::thread::panicking() {
+            // SAFETY: the table came from SPI in this connection and nothing refers to it any more.
+            unsafe { pg_sys::SPI_freetuptable(self.table) };
+        }
+    }
+}
+
+/// A prepared statement that outlives the connection.
+pub struct Plan {
+    plan: pg_sys::SPIPlanPtr,
+    sql: String,
+    args: usize,
+    /// Look rows up through indexes, whatever the statistics say: see [`Plan::settle_on_indexes`].
+    indexed: bool,
+    planned: Cell<bool>,
+}
+
+impl Plan {
+    /// Prepares `sql`; call with an open connection.
+    pub fn prepare(sql: &str, types: &[Oid], indexed: bool) -> Result<Plan> {
+        let text = CString::new(sql).map_err(|_| Fault::internal("NUL in a statement"))?;
+        let mut types = types.to_vec();
+        let options = if indexed { pg_sys::CURSOR_OPT_GENERIC_PLAN as c_int } else { 0 };
+        // SAFETY: NUL-terminated text, as many types as we say. SPI copies both.
+        let plan = unsafe {
+            pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as c_int, types.as_mut_ptr(), options)
+        };
+        if plan.is_null() {
+            return Err(Fault::internal(format!("can't prepare: {sql}")));
+        }
+        // SAFETY: a fresh, valid plan of this connection.
+        if unsafe { pg_sys::SPI_keepplan(plan) } != 0 {
+            return Err(Fault::internal(format!("can't keep: {sql}")));
+        }
+        Ok(Plan { plan, sql: sql.to_owned(), args: types.len(), indexed, planned: Cell::new(false) })
+    }
+
+    /// Values and null flags as SPI wants them.
+    fn arguments(&self, args: &[Option<Datum>]) -> Result<(Vec<Datum>, Vec<c_char>)> {
+        if args.len() != self.args {
+            return Err(Fault::internal(format!("{} arguments for: {}", args.len(), self.sql)));
+        }
+        let flag = |a: &Option<Datum>| if a.is_some() { b' ' as c_char } else { b'n' as c_char };
+        let values = args.iter().map(|a| a.unwrap_or(Datum::from(0usize))).collect();
+        Ok((values, args.iter().map(flag).collect()))
+    }
+
+    /// Makes the generic plan while sequential scans and joins that read a whole table are priced out.
+    ///
+    /// A plan made while the messages table was small would scan it for ever after, in a session that loads it:
+    /// nothing tells a cached plan that its table grew until the next ANALYZE.
+    fn settle_on_indexes(&self) {
+        // SAFETY: the plan is valid; GUC changes are local to the nest level that is closed below. If planning
+        // fails, the abort of the (sub)transaction closes it.
+        unsafe {
+            if !self.indexed || (self.planned.get() && pg_sys::SPI_plan_is_valid(self.plan)) {
+                return;
+            }
+            let level = pg_sys::NewGUCNestLevel();
+            for name in [c"enable_seqscan", c"enable_hashjoin", c"enable_mergejoin"] {
+                crate::session::set_local(name, c"off");
+            }
+            let cached = pg_sys::SPI_plan_get_cached_plan(self.plan);
+            if !cached.is_null() {
+                pg_sys::ReleaseCachedPlan(cached, pg_sys::CurrentResourceOwner);
+            }
+            pg_sys::AtEOXact_GUC(false, level);
+        }
+        self.planned.set(true);
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // SAFETY: the plan is ours. It is not freed while an error unwinds: it may be the one that runs.
+        if !std::thread::panicking() {
+            unsafe { pg_sys::SPI_freeplan(self.plan) };
+        }
+    }
+}
