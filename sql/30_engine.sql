@@ -99,7 +99,7 @@ BEGIN
             error_message text,
             price numeric,
             price_unit text
-        ) WITH (fillfactor = 70)
+        ) WITH (fillfactor = 45)
     $$, messages_table);
     EXECUTE format('COMMENT ON TABLE %s IS %L', messages_table,
         'Messages, with the delivery status that msgstatus keeps true from ' || log_table);

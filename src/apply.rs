@@ -86,8 +86,7 @@ pub fn refold(pair: &Pair, keys: &mut [Key]) -> Result<u64> {
     for part in keys.chunks(CHUNK) {
         written += in_scratch(|| -> Result<u64> {
             let folds = rows::read_log(pair, &part.iter().collect::<Vec<_>>())?;
-            let told: Vec<(&Key, &Fold)> =
-                part.iter().zip(&folds).filter(|(_, f)| f.stands().is_some()).collect();
+            let told: Vec<(&Key, &Fold)> = part.iter().zip(&folds).filter(|(_, f)| f.stands().is_some()).collect();
             if told.is_empty() {
                 return Ok(0);
             }
@@ -150,73 +149,60 @@ struct Judged {
     verdict: Option<Verdict>,
 }
 
-/// One chunk of keys, in key order: reads without locks to leave alone what would not change, then locks, decides
-/// again and writes the rest.
-fn chunk(
-    pair: &Pair,
-    keys: &[&Key],
-    from: From,
-    folds: &[&Fold],
-    judge: Option<Status>,
-) -> Result<Judged> {
-    let mut judged = Judged::default();
-    let owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
-    let spi = Spi::connect()?;
+/// Looking at rows without locks first spares those that would not change, and costs those that would a second look.
+/// So chunks look first as long as the last one found that many rows need no change.
+const WORTH_A_LOOK: usize = 4;
 
+/// One chunk of keys, in key order: locks the rows, decides and writes. Rows that would not change are sorted out
+/// before, where that is worth it.
+fn chunk(pair: &Pair, keys: &[&Key], from: From, folds: &[&Fold], judge: Option<Status>) -> Result<Judged> {
+    let mut judged = Judged::default();
+    let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
+    let spi = Spi::connect()?;
     let mut known = vec![false; keys.len()];
-    let mut todo = Vec::new();
-    for found in rows::read_many(pair, &spi, keys, false)? {
-        known[found.place] = true;
-        let after = match from {
-            From::Events => decide(pair, &found, folds[found.place]),
-            From::Log => Some(pair.stored.mask(found.row.join_log(folds[found.place], &pair.ranks))),
-        };
-        match after {
-            Some(after) if after == found.row => {
-                if let Some(status) = judge {
-                    judged.verdict = Some(Verdict::of(status, &found.row, &after, &pair.ranks));
-                }
+    let decide = |found: &Found, place: usize| match from {
+        From::Events => decide(pair, found, folds[place]),
+        From::Log => Some(pair.stored.mask(found.row.join_log(folds[place], &pair.ranks))),
+    };
+
+    let mut todo: Vec<usize> = (0..keys.len()).collect();
+    let looked = from == From::Log || pair.look_first.get();
+    if looked {
+        todo.clear();
+        for found in rows::read_many(pair, &spi, keys, false)? {
+            known[found.place] = true;
+            match decide(&found, found.place) {
+                Some(after) if after == found.row => judged.judge(pair, judge, &found, &after),
+                _ => todo.push(found.place),
             }
-            _ => todo.push(found.place),
         }
+        todo.sort_unstable();
+        todo.dedup();
     }
-    judged.unmatched = (0..keys.len()).filter(|&i| !known[i]).collect();
-    if todo.is_empty() {
-        return Ok(judged);
-    }
-    todo.sort_unstable();
-    todo.dedup();
 
     let locked_keys: Vec<&Key> = todo.iter().map(|&i| keys[i]).collect();
-    let locked = rows::read_many(pair, &spi, &locked_keys, true)?;
+    let locked = if todo.is_empty() { Vec::new() } else { rows::read_many(pair, &spi, &locked_keys, true)? };
     // What a row can't decide, the log does: all of it that committed before the row was ours.
-    let open: Vec<usize> = match from {
-        From::Log => (0..locked.len()).collect(),
-        From::Events => (0..locked.len())
-            .filter(|&i| decide(pair, &locked[i], folds[todo[locked[i].place]]).is_none())
-            .collect(),
-    };
-    let logged = if open.is_empty() {
-        Vec::new()
-    } else {
-        rows::read_log(pair, &open.iter().map(|&i| locked_keys[locked[i].place]).collect::<Vec<_>>())?
-    };
+    let open: Vec<usize> = (0..locked.len())
+        .filter(|&i| from == From::Log || decide(&locked[i], todo[locked[i].place]).is_none())
+        .collect();
+    let asked: Vec<&Key> = open.iter().map(|&i| locked_keys[locked[i].place]).collect();
+    let logged = if asked.is_empty() { Vec::new() } else { rows::read_log(pair, &asked)? };
     let mut log_of = vec![None; locked.len()];
     for (fold, &i) in logged.iter().zip(&open) {
         log_of[i] = Some(fold);
     }
+
     let mut changed = Vec::new();
     for (found, log) in locked.iter().zip(log_of) {
+        let place = todo[found.place];
+        known[place] = true;
         let after = match log {
-            Some(log) => pair.stored.mask(found.row.join_log(log, &pair.ranks)),
-            None => match decide(pair, found, folds[todo[found.place]]) {
-                Some(after) => after,
-                None => continue,
-            },
+            Some(log) => Some(pair.stored.mask(found.row.join_log(log, &pair.ranks))),
+            None => decide(found, place),
         };
-        if let Some(status) = judge {
-            judged.verdict = Some(Verdict::of(status, &found.row, &after, &pair.ranks));
-        }
+        let Some(after) = after else { continue };
+        judged.judge(pair, judge, found, &after);
         if after != found.row {
             changed.push((found, after));
         }
@@ -224,7 +210,18 @@ fn chunk(
     if !changed.is_empty() {
         judged.written = rows::write_many(pair, &spi, &locked_keys, &changed)?;
     }
-    drop(spi);
-    drop(owner);
+    let found = known.iter().filter(|&&k| k).count();
+    if from == From::Events && found > 0 {
+        pair.look_first.set((found - changed.len().min(found)) * WORTH_A_LOOK > found);
+    }
+    judged.unmatched = (0..keys.len()).filter(|&i| !known[i]).collect();
     Ok(judged)
+}
+
+impl Judged {
+    fn judge(&mut self, pair: &Pair, judge: Option<Status>, found: &Found, after: &Row) {
+        if let Some(status) = judge {
+            self.verdict = Some(Verdict::of(status, &found.row, after, &pair.ranks));
+        }
+    }
 }

@@ -89,7 +89,7 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
 
     let (messages, log) = catalog::pair_of_tables(messages, log)?;
     resolve::ranks(&policy)?;
-    let _lock = catalog::lock_tracked()?;
+    catalog::lock_tracked()?;
     catalog::not_yet_tracked(&messages)?;
     let (m, l, copy) = roles::assign(&request, &messages, &log)?;
     catalog::usable_keys(&messages, &m.key, &log, &l.key)?;
@@ -124,7 +124,7 @@ fn jsonb_text(value: Option<Datum>) -> Result<Vec<u8>> {
 fn detach(args: &Args) -> Result<Option<Datum>> {
     let (Some(messages), Some(log)) = (args.oid(0), args.oid(1)) else { return Ok(None) };
     let (messages, log) = catalog::pair_of_tables(messages, log)?;
-    let _lock = catalog::lock_tracked()?;
+    catalog::lock_tracked()?;
     let Some(pair) = catalog::forget(&messages, &log)? else {
         return Err(Fault::new(
             Code::NotReady,

@@ -38,9 +38,7 @@ pub unsafe fn with_bytes<T>(datum: Datum, use_bytes: impl FnOnce(&[u8]) -> T) ->
 /// A text value with these bytes, in the current memory context.
 pub fn text_datum(bytes: &[u8]) -> Datum {
     // SAFETY: the length is that of the slice; PostgreSQL copies it.
-    unsafe {
-        Datum::from(pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32))
-    }
+    unsafe { Datum::from(pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32)) }
 }
 
 /// How values of a type are stored.

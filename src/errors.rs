@@ -49,10 +49,7 @@ impl Code {
 
     /// PostgreSQL's `MAKE_SQLSTATE`: six bits a character.
     fn packed(self) -> c_int {
-        self.sqlstate()
-            .iter()
-            .rev()
-            .fold(0, |code, c| (code << 6) | c_int::from(c.wrapping_sub(b'0') & 0x3F))
+        self.sqlstate().iter().rev().fold(0, |code, c| (code << 6) | c_int::from(c.wrapping_sub(b'0') & 0x3F))
     }
 }
 

@@ -185,13 +185,10 @@ impl Verdict {
         if before.status != after.status {
             return Verdict::Applied;
         }
-        let changed = before.milestones != after.milestones
-            || before.error != after.error
-            || before.status_at != after.status_at;
+        let changed =
+            before.milestones != after.milestones || before.error != after.error || before.status_at != after.status_at;
         let seen = before.has_seen(status);
-        let rival = after
-            .status
-            .is_some_and(|stands| stands != status && ranks.of(stands) == ranks.of(status));
+        let rival = after.status.is_some_and(|stands| stands != status && ranks.of(stands) == ranks.of(status));
         match (changed, rival, seen) {
             (false, _, true) => Verdict::Duplicate,
             (_, true, _) => Verdict::Conflict,

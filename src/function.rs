@@ -100,8 +100,7 @@ macro_rules! sql_function {
         #[doc(hidden)]
         #[unsafe(no_mangle)]
         pub extern "C" fn $finfo() -> &'static ::pgrx::pg_sys::Pg_finfo_record {
-            const V1: ::pgrx::pg_sys::Pg_finfo_record =
-                ::pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
+            const V1: ::pgrx::pg_sys::Pg_finfo_record = ::pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
             &V1
         }
 
@@ -109,9 +108,7 @@ macro_rules! sql_function {
         #[doc(hidden)]
         #[unsafe(no_mangle)]
         #[::pgrx::pg_guard]
-        pub unsafe extern "C-unwind" fn $symbol(
-            fcinfo: ::pgrx::pg_sys::FunctionCallInfo,
-        ) -> ::pgrx::pg_sys::Datum {
+        pub unsafe extern "C-unwind" fn $symbol(fcinfo: ::pgrx::pg_sys::FunctionCallInfo) -> ::pgrx::pg_sys::Datum {
             use $crate::errors::OrRaise;
             // SAFETY: PostgreSQL calls with a valid fcinfo.
             let args = unsafe { $crate::function::Args::new(fcinfo) };

@@ -47,9 +47,8 @@ pub fn key_argument(args: &Args) -> Result<Vec<u8>> {
 fn may_read(pair: &Pair) -> Result<()> {
     for table in [&pair.messages, &pair.log] {
         // SAFETY: an ACL look-up for the current role on an existing relation.
-        let allowed = unsafe {
-            pg_sys::pg_class_aclcheck(table.oid, pg_sys::GetUserId(), pg_sys::ACL_SELECT as pg_sys::AclMode)
-        };
+        let allowed =
+            unsafe { pg_sys::pg_class_aclcheck(table.oid, pg_sys::GetUserId(), pg_sys::ACL_SELECT as pg_sys::AclMode) };
         if allowed != pg_sys::AclResult::ACLCHECK_OK {
             let name = resolve::relation_name(table.oid);
             return Err(Fault::new(

@@ -88,9 +88,8 @@ impl KeyType {
                 (false, -1) => datum::with_bytes(value, |b| Box::from(b)),
                 (false, len) => {
                     let bytes = value.cast_mut_ptr::<u8>().cast_const();
-                    let len = usize::try_from(len).unwrap_or_else(|_| {
-                        std::ffi::CStr::from_ptr(bytes.cast()).to_bytes_with_nul().len()
-                    });
+                    let len = usize::try_from(len)
+                        .unwrap_or_else(|_| std::ffi::CStr::from_ptr(bytes.cast()).to_bytes_with_nul().len());
                     Box::from(std::slice::from_raw_parts(bytes, len))
                 }
             }
@@ -135,9 +134,7 @@ impl KeyType {
             Order::Integer => integer(a).cmp(&integer(b)),
             Order::Function { cmp, collation } => {
                 // SAFETY: the type's own comparison function on two values of it.
-                let sign = unsafe {
-                    pg_sys::OidFunctionCall2Coll(cmp, collation, self.datum(a), self.datum(b))
-                };
+                let sign = unsafe { pg_sys::OidFunctionCall2Coll(cmp, collation, self.datum(a), self.datum(b)) };
                 (sign.value() as i32).cmp(&0)
             }
         }

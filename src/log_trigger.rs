@@ -17,7 +17,6 @@ use crate::trigger::{Attribute, Call, Tuple};
 use pgrx::pg_sys::{Datum, Oid};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::rc::Rc;
 
 crate::sql_function!(msgstatus_log_trigger, pg_finfo_msgstatus_log_trigger, log_trigger);
@@ -93,9 +92,7 @@ impl Columns {
     fn event(&self, pair: &Pair, row: &Tuple, oids: &StatusOids) -> Option<Event> {
         let status = self.status(pair, row, oids)?;
         let time = |a: Option<Attribute>| a.and_then(|a| row.get(a.number).map(|d| a.time(d)));
-        let text = |a: Option<Attribute>| {
-            a.and_then(|a| row.get(a.number).map(|d| a.with_text(d, <[u8]>::to_vec)))
-        };
+        let text = |a: Option<Attribute>| a.and_then(|a| row.get(a.number).map(|d| a.with_text(d, <[u8]>::to_vec)));
         let keeps = pair.mapping.keeps_errors();
         let code = if keeps { text(self.error_code) } else { None };
         let message = if keeps { text(self.error_message) } else { None };
@@ -147,8 +144,7 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
 
     let mut rows = 0u64;
     let mut first = None;
-    let mut groups: Vec<(Key, Fold)> = Vec::new();
-    let mut index: HashMap<Key, usize> = HashMap::new();
+    let mut groups: HashMap<Key, Fold> = HashMap::new();
     call.each_new(columns.last, |row| {
         rows += 1;
         let Some(key) = columns.key(&pair, row) else { return Ok(()) };
@@ -158,10 +154,10 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
             return Ok(());
         }
         if let Some((key, Some(event))) = first.take() {
-            add(&pair, &mut groups, &mut index, key, event);
+            groups.entry(key).or_default().add(event, &pair.ranks);
         }
         if let Some(event) = event {
-            add(&pair, &mut groups, &mut index, key, event);
+            groups.entry(key).or_default().add(event, &pair.ranks);
         }
         Ok(())
     })?;
@@ -175,23 +171,11 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
             AWAITED.set(Some(Awaited { verdict: Some(verdict), ..awaited }));
         }
     } else if !groups.is_empty() {
-        drop(index);
-        let outcome = apply::batch(&pair, groups)?;
+        let outcome = apply::batch(&pair, groups.into_iter().collect())?;
         commit::callbacks_wait(&pair, outcome.unmatched);
     }
     // The result of an AFTER trigger is ignored; a null pointer, not SQL NULL, is what PostgreSQL expects.
     Ok(Some(Datum::from(0usize)))
-}
-
-fn add(pair: &Pair, groups: &mut Vec<(Key, Fold)>, index: &mut HashMap<Key, usize>, key: Key, event: Event) {
-    let place = match index.entry(key) {
-        Entry::Occupied(known) => *known.get(),
-        Entry::Vacant(new) => {
-            groups.push((new.key().clone(), Fold::default()));
-            *new.insert(groups.len() - 1)
-        }
-    };
-    groups[place].1.add(event, &pair.ranks);
 }
 
 fn one(pair: &Rc<Pair>, key: Key, event: Option<Event>) -> Result<Verdict> {

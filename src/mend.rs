@@ -126,9 +126,8 @@ fn settle(args: &Args) -> Result<Option<Datum>> {
     for messages in cache::all()? {
         let pair: Rc<Pair> = cache::of_messages(Some(messages))?;
         // SAFETY: an ACL look-up for the current role on an existing relation.
-        let allowed = unsafe {
-            pg_sys::pg_class_aclcheck(messages, pg_sys::GetUserId(), pg_sys::ACL_UPDATE as pg_sys::AclMode)
-        };
+        let allowed =
+            unsafe { pg_sys::pg_class_aclcheck(messages, pg_sys::GetUserId(), pg_sys::ACL_UPDATE as pg_sys::AclMode) };
         if allowed == pg_sys::AclResult::ACLCHECK_OK {
             each_chunk(&pair, since(args.get(0)), |keys| {
                 written += apply::refold(&pair, keys)?;

@@ -7,8 +7,8 @@
 pub mod cache;
 pub mod mapping;
 pub mod plans;
-pub mod sql;
 pub mod resolve;
+pub mod sql;
 
 use crate::errors::{Code, Fault, Result};
 use crate::fold::{Ranks, Stored};
@@ -16,6 +16,7 @@ use crate::key::KeyType;
 use crate::status::words::Provider;
 use mapping::Mapping;
 use pgrx::pg_sys::Oid;
+use std::cell::Cell;
 
 /// Which of the two tables of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Pair {
     /// The log's status column is `delivery_status`: it holds labels, whoever the provider is.
     pub log_holds_labels: bool,
     pub plans: plans::Plans,
+    /// Do many of the rows that statements name need no change? See `apply::chunk`.
+    pub look_first: Cell<bool>,
     /// Columns of the log's relations that triggers have fired on.
     pub log_columns: crate::log_trigger::Remembered,
     /// Columns of the messages relations that the guard has fired on.
@@ -75,6 +78,7 @@ impl Pair {
             log,
             ranks,
             plans,
+            look_first: Cell::new(true),
             log_columns: Default::default(),
             message_columns: Default::default(),
             mapping,

@@ -55,11 +55,7 @@ impl Spi {
             if code < 0 {
                 return Err(Fault::internal(format!("SPI gave {code} for: {}", plan.sql)));
             }
-            Ok(Rows {
-                table: pg_sys::SPI_tuptable,
-                processed: pg_sys::SPI_processed as usize,
-                _spi: PhantomData,
-            })
+            Ok(Rows { table: pg_sys::SPI_tuptable, processed: pg_sys::SPI_processed as usize, _spi: PhantomData })
         }
     }
 
@@ -67,9 +63,8 @@ impl Spi {
     pub fn cursor<'a>(&'a self, plan: &Plan, args: &[Option<Datum>]) -> Result<Cursor<'a>> {
         let (mut values, nulls) = plan.arguments(args)?;
         // SAFETY: the plan is valid and kept; the arrays have one entry per parameter and are copied.
-        let portal = unsafe {
-            pg_sys::SPI_cursor_open(ptr::null(), plan.plan, values.as_mut_ptr(), nulls.as_ptr(), true)
-        };
+        let portal =
+            unsafe { pg_sys::SPI_cursor_open(ptr::null(), plan.plan, values.as_mut_ptr(), nulls.as_ptr(), true) };
         if portal.is_null() {
             return Err(Fault::internal(format!("no cursor for: {}", plan.sql)));
         }
@@ -105,11 +100,7 @@ impl<'a> Cursor<'a> {
         // SAFETY: the portal is open as long as this value lives, in the connection that it borrows.
         unsafe {
             pg_sys::SPI_cursor_fetch(self.portal, true, count as std::ffi::c_long);
-            Ok(Rows {
-                table: pg_sys::SPI_tuptable,
-                processed: pg_sys::SPI_processed as usize,
-                _spi: PhantomData,
-            })
+            Ok(Rows { table: pg_sys::SPI_tuptable, processed: pg_sys::SPI_processed as usize, _spi: PhantomData })
         }
     }
 }
@@ -191,9 +182,8 @@ impl Plan {
         let mut types = types.to_vec();
         let options = if indexed { pg_sys::CURSOR_OPT_GENERIC_PLAN as c_int } else { 0 };
         // SAFETY: NUL-terminated text, as many types as we say. SPI copies both.
-        let plan = unsafe {
-            pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as c_int, types.as_mut_ptr(), options)
-        };
+        let plan =
+            unsafe { pg_sys::SPI_prepare_cursor(text.as_ptr(), types.len() as c_int, types.as_mut_ptr(), options) };
         if plan.is_null() {
             return Err(Fault::internal(format!("can't prepare: {sql}")));
         }
@@ -241,8 +231,9 @@ impl Plan {
 
 impl Drop for Plan {
     fn drop(&mut self) {
-        // SAFETY: the plan is ours. It is not freed while an error unwinds: it may be the one that runs.
+        // It is not freed while an error unwinds: it may be the one that runs.
         if !std::thread::panicking() {
+            // SAFETY: the plan is ours and does not run.
             unsafe { pg_sys::SPI_freeplan(self.plan) };
         }
     }

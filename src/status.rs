@@ -46,13 +46,8 @@ pub const COUNT: usize = 14;
 pub const MILESTONES: usize = 5;
 
 impl Milestone {
-    pub const ALL: [Milestone; MILESTONES] = [
-        Milestone::Sent,
-        Milestone::Delivered,
-        Milestone::Read,
-        Milestone::Failed,
-        Milestone::Canceled,
-    ];
+    pub const ALL: [Milestone; MILESTONES] =
+        [Milestone::Sent, Milestone::Delivered, Milestone::Read, Milestone::Failed, Milestone::Canceled];
 
     /// Its role, and the name of the column that plays it by default.
     pub const fn column(self) -> &'static str {
@@ -178,8 +173,7 @@ pub const FAILURE_BITS: i32 = Status::Undelivered.bit() | Status::Failed.bit();
 ///
 /// The function `msgstatus.rank` gives these numbers; the rows of `msgstatus.policy` are compared with
 /// them by the in-server tests.
-pub const DEFAULT_RANKS: [i16; COUNT] =
-    [-20, -10, 10, 20, 30, 40, 50, 60, 70, 80, 80, 80, 80, 90];
+pub const DEFAULT_RANKS: [i16; COUNT] = [-20, -10, 10, 20, 30, 40, 50, 60, 70, 80, 80, 80, 80, 90];
 
 #[cfg(test)]
 mod tests {

@@ -40,12 +40,7 @@ pub fn format(t: Time) -> Option<String> {
     let (year, month, day) = civil(t.div_euclid(DAY) + 10_957);
     let s = t.rem_euclid(DAY) / SECOND;
     let micros = t.rem_euclid(SECOND);
-    let mut text = format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
-        s / 3600,
-        s / 60 % 60,
-        s % 60
-    );
+    let mut text = format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
     if micros != 0 {
         text.push_str(format!(".{micros:06}").trim_end_matches('0'));
     }

@@ -74,9 +74,10 @@ impl Call {
     /// Calls `each` with every new row: the transition table of a statement, or the one row.
     pub fn each_new(&self, columns: i16, mut each: impl FnMut(&Tuple) -> Result<()>) -> Result<()> {
         if self.is_row() {
-            // SAFETY: a row trigger's slot holds the row; it is deformed up to the last column wanted.
             let slot = if self.is_insert() { self.data().tg_trigslot } else { self.data().tg_newslot };
-            return each(&unsafe { Tuple::deform(slot, columns) });
+            // SAFETY: a row trigger's slot holds the row, which has at least the columns that were looked up in it.
+            let row = unsafe { Tuple::deform(slot, columns) };
+            return each(&row);
         }
         let store = self.data().tg_newtable;
         if store.is_null() {

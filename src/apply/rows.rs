@@ -100,9 +100,7 @@ fn value(role: Role, found: &Found, after: &Row, oids: &StatusOids) -> Option<Da
         Role::Seen => Some(Datum::from(after.seen)),
         Role::ErrorCode => after.error.as_ref().and_then(|e| text(&e.code)),
         Role::ErrorMessage => after.error.as_ref().and_then(|e| text(&e.message)),
-        Role::StatusMap => {
-            Some(text_datum(status_map::write(found.map.as_deref(), &after.milestones).as_bytes()))
-        }
+        Role::StatusMap => Some(text_datum(status_map::write(found.map.as_deref(), &after.milestones).as_bytes())),
         Role::Final => after.status.map(|s| Datum::from(s.is_final())),
     }
 }
@@ -160,10 +158,7 @@ pub fn read_event(
     Some(Event {
         status: status?,
         at: event_at.unwrap_or(created).min(created),
-        error: Error::new(
-            code.filter(|_| m.error_code.is_some()),
-            message.filter(|_| m.error_message.is_some()),
-        ),
+        error: Error::new(code.filter(|_| m.error_code.is_some()), message.filter(|_| m.error_message.is_some())),
     })
 }
 
@@ -175,14 +170,7 @@ pub fn event_at(pair: &Pair, rows: &Rows, i: usize, col: usize) -> Option<Event>
     };
     let status = rows.text(i, col).and_then(|w| provider.parse(&w));
     let (code, message) = (rows.text(i, col + 4), rows.text(i, col + 5));
-    read_event(
-        pair,
-        status,
-        time(rows, i, col + 2),
-        time(rows, i, col + 3),
-        code.as_deref(),
-        message.as_deref(),
-    )
+    read_event(pair, status, time(rows, i, col + 2), time(rows, i, col + 3), code.as_deref(), message.as_deref())
 }
 
 /// The log of each of these keys, folded.

@@ -62,7 +62,10 @@ pub fn not_yet_tracked(messages: &Table) -> Result<()> {
         Some(log) => Err(Fault::new(
             Code::Duplicate,
             format!("table {} is already tracked, by log {log}", resolve::relation_name(messages.oid)),
-            format!("SELECT msgstatus.detach('{}', '{log}') first, to attach it differently.", resolve::relation_name(messages.oid)),
+            format!(
+                "SELECT msgstatus.detach('{}', '{log}') first, to attach it differently.",
+                resolve::relation_name(messages.oid)
+            ),
         )),
     }
 }
@@ -104,11 +107,7 @@ pub fn usable_keys(messages: &Table, message_key: &str, log: &Table, log_key: &s
         ));
     }
     if !has_index(log, log_key, false)? {
-        return Err(missing(
-            &format!("index on its key \"{log_key}\""),
-            log,
-            create_index(log, log_key, "INDEX"),
-        ));
+        return Err(missing(&format!("index on its key \"{log_key}\""), log, create_index(log, log_key, "INDEX")));
     }
     Ok(())
 }

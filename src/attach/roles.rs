@@ -27,8 +27,22 @@ const MESSAGE_ROLES: &[(&str, Kind)] = &[
 
 /// Roles that the engine does not write; named so that a mapping for later use is not refused.
 const OTHER_MESSAGE_ROLES: &[&str] = &[
-    "message_id", "provider", "account_sid", "tenant", "batch", "direction", "from_address", "to_address", "body",
-    "created_at", "scheduled_for", "price", "price_unit", "num_segments", "last_checked_at", "check_count",
+    "message_id",
+    "provider",
+    "account_sid",
+    "tenant",
+    "batch",
+    "direction",
+    "from_address",
+    "to_address",
+    "body",
+    "created_at",
+    "scheduled_for",
+    "price",
+    "price_unit",
+    "num_segments",
+    "last_checked_at",
+    "check_count",
     "next_check_at",
 ];
 
@@ -84,7 +98,10 @@ pub fn parse(text: &[u8]) -> Result<Map<String, Value>> {
         Fault::new(
             Code::InvalidArgument,
             format!("columns: {what}"),
-            format!("columns maps roles to column names, as in {{\"sent_at\": \"sent_on\"}}. Roles: {}, copy.", names.join(", ")),
+            format!(
+                "columns maps roles to column names, as in {{\"sent_at\": \"sent_on\"}}. Roles: {}, copy.",
+                names.join(", ")
+            ),
         )
     };
     let Ok(Value::Object(map)) = serde_json::from_slice(text) else {
@@ -215,7 +232,9 @@ fn status_column(table: &Table, column: &str) -> Result<()> {
     Err(Fault::new(
         Code::WrongType,
         format!("column \"{column}\" of table {name} is {}, not msgstatus.delivery_status", type_name(oid)),
-        format!("Convert it: SELECT msgstatus.convert_status('{name}', '{column}'); or add a column of type msgstatus.delivery_status and name it: status => '…'."),
+        format!(
+            "Convert it: SELECT msgstatus.convert_status('{name}', '{column}'); or add a column of type msgstatus.delivery_status and name it: status => '…'."
+        ),
     ))
 }
 

@@ -63,10 +63,8 @@ fn permutations(events: &[Event], f: &mut impl FnMut(&[Event])) {
 fn by_definition(events: &[Event], ranks: &Ranks) -> Row {
     let time_of = |of: &[Status]| events.iter().filter(|e| of.contains(&e.status)).map(|e| e.at).min();
     let top = events.iter().map(|e| ranks.of(e.status)).max();
-    let stands = events
-        .iter()
-        .filter(|e| Some(ranks.of(e.status)) == top)
-        .min_by_key(|e| (e.at, std::cmp::Reverse(e.status)));
+    let stands =
+        events.iter().filter(|e| Some(ranks.of(e.status)) == top).min_by_key(|e| (e.at, std::cmp::Reverse(e.status)));
     let failing = events.iter().any(|e| e.status.is_failure());
     let error = events
         .iter()
@@ -91,10 +89,7 @@ fn by_definition(events: &[Event], ranks: &Ranks) -> Row {
 
 #[test]
 fn every_multiset_of_four_events_converges_in_every_order() {
-    let domain: Vec<Event> = Status::ALL[2..]
-        .iter()
-        .flat_map(|&s| [event(s, 1), event(s, 2)])
-        .collect();
+    let domain: Vec<Event> = Status::ALL[2..].iter().flat_map(|&s| [event(s, 1), event(s, 2)]).collect();
     let n = domain.len();
     for ranks in policies() {
         for a in 0..n {
@@ -118,11 +113,7 @@ fn arb_events() -> impl Strategy<Value = Vec<Event>> {
         2 => (0u8..3).prop_map(|c| Error::new(Some(&[b'1' + c]), None)),
         1 => Just(Error::new(None, Some(b"no code"))),
     ];
-    let one = (2usize..COUNT, 0i64..5, error).prop_map(|(s, at, error)| Event {
-        status: Status::ALL[s],
-        at,
-        error,
-    });
+    let one = (2usize..COUNT, 0i64..5, error).prop_map(|(s, at, error)| Event { status: Status::ALL[s], at, error });
     prop::collection::vec(one, 0..12)
 }
 

@@ -44,8 +44,7 @@ pub unsafe fn of_trigger(data: *mut pg_sys::TriggerData, side: Side) -> Result<R
         }
         // SAFETY: tgnargs says that there is one argument, a NUL-terminated string.
         let text = unsafe { std::ffi::CStr::from_ptr(*trigger.tgargs) }.to_bytes();
-        let mapping: Mapping =
-            serde_json::from_slice(text).map_err(|e| Pair::bad_argument(&e.to_string()))?;
+        let mapping: Mapping = serde_json::from_slice(text).map_err(|e| Pair::bad_argument(&e.to_string()))?;
         Pair::build(mapping, Some((side, relation)))
     })
 }
@@ -83,10 +82,7 @@ pub fn all() -> Result<Vec<Oid>> {
     let spi = Spi::connect()?;
     let sql = "SELECT t.messages::pg_catalog.oid FROM msgstatus.tracked t ORDER BY t.pair";
     let rows = spi.once(sql, &[], &[])?;
-    Ok((0..rows.len())
-        .filter_map(|i| rows.get(i, 0))
-        .map(|d| Oid::from(d.value() as u32))
-        .collect())
+    Ok((0..rows.len()).filter_map(|i| rows.get(i, 0)).map(|d| Oid::from(d.value() as u32)).collect())
 }
 
 fn only() -> Result<Oid> {
@@ -136,8 +132,8 @@ pub fn policy_table() -> Oid {
 /// PostgreSQL says that a relation changed (`relid`), or that any may have (invalid).
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relid: Oid) {
-    let concerned = relid == pg_sys::InvalidOid
-        || CACHE.with(|c| c.try_borrow().map_or(true, |c| c.relations.contains(&relid)));
+    let concerned =
+        relid == pg_sys::InvalidOid || CACHE.with(|c| c.try_borrow().map_or(true, |c| c.relations.contains(&relid)));
     if concerned {
         STALE.set(true);
     }

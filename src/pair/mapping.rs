@@ -107,11 +107,7 @@ impl Mapping {
         for m in Milestone::ALL {
             milestones[m as usize] = self.m.milestone(m).is_some() || self.m.status_map.is_some();
         }
-        Stored {
-            status_at: self.m.status_at.is_some(),
-            seen: self.m.statuses_seen.is_some(),
-            milestones,
-        }
+        Stored { status_at: self.m.status_at.is_some(), seen: self.m.statuses_seen.is_some(), milestones }
     }
 
     /// Does the table keep errors at all?

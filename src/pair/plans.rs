@@ -70,11 +70,7 @@ impl Plans {
             select_log: Statement::new(sql::select_log(m, shape), vec![keys], true),
             select_history: Statement::new(sql::select_history(m, shape), vec![key.oid()], true),
             select_keys: Statement::new(sql::select_keys(m, shape, false), vec![], false),
-            select_keys_since: Statement::new(
-                sql::select_keys(m, shape, true),
-                vec![pg_sys::TIMESTAMPTZOID],
-                false,
-            ),
+            select_keys_since: Statement::new(sql::select_keys(m, shape, true), vec![pg_sys::TIMESTAMPTZOID], false),
             writes,
             shape: shape.clone(),
         })

@@ -22,9 +22,7 @@ pub struct Columns {
 /// The two tables of a pair.
 pub fn tables(mapping: &Mapping, fired: Option<(Side, Oid)>) -> Result<(Table, Table)> {
     if let Some((messages, log)) = tracked(mapping.pair)? {
-        let meant = fired.is_none_or(|(side, oid)| {
-            descends(oid, if side == Side::Log { log } else { messages })
-        });
+        let meant = fired.is_none_or(|(side, oid)| descends(oid, if side == Side::Log { log } else { messages }));
         if meant {
             return Ok((existing(messages, &mapping.messages)?, existing(log, &mapping.log)?));
         }
@@ -66,9 +64,7 @@ fn descends(oid: Oid, root: Oid) -> bool {
     // SAFETY: gives a list of OIDs, empty for a relation that is no partition.
     unsafe {
         pg_sys::get_rel_relispartition(oid)
-            && pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                pg_sys::list_member_oid(get_partition_ancestors(oid), root)
-            })
+            && pg_sys::ffi::pg_guard_ffi_boundary(|| pg_sys::list_member_oid(get_partition_ancestors(oid), root))
     }
 }
 

@@ -137,11 +137,7 @@ pub fn columns_of_engine(m: &Mapping) -> Vec<String> {
 pub fn writes(m: &Mapping, types: &Types) -> Vec<Write> {
     let time = |sql_type: Option<&String>| if is_naive(sql_type) { Cast::Utc } else { Cast::None };
     let text = |sql_type: &Option<String>| sql_type.clone().map_or(Cast::None, Cast::To);
-    let mut all = vec![Write {
-        column: m.m.status.clone(),
-        role: Role::Status,
-        cast: Cast::None,
-    }];
+    let mut all = vec![Write { column: m.m.status.clone(), role: Role::Status, cast: Cast::None }];
     let mut put = |column: Option<&str>, role, cast| {
         if let Some(column) = column {
             all.push(Write { column: column.to_owned(), role, cast });
@@ -228,11 +224,7 @@ pub fn update_one(m: &Mapping, shape: &Shape) -> String {
 /// Updates locked rows: tableoids `$1`, ctids `$2`, keys `$3`, then an array for each written column.
 pub fn update_many(m: &Mapping, shape: &Shape) -> String {
     let writes = writes(m, &shape.types);
-    let arrays: Vec<String> = writes
-        .iter()
-        .zip(4..)
-        .map(|(w, n)| format!("${n}::{}[]", w.role.param_name()))
-        .collect();
+    let arrays: Vec<String> = writes.iter().zip(4..).map(|(w, n)| format!("${n}::{}[]", w.role.param_name())).collect();
     let names: Vec<String> = (0..writes.len()).map(|i| format!("v{i}")).collect();
     let set: Vec<String> = writes
         .iter()
@@ -240,11 +232,7 @@ pub fn update_many(m: &Mapping, shape: &Shape) -> String {
         .map(|(w, v)| format!("{} = {}", quote(&w.column), w.expression(&format!("v.{v}"))))
         .collect();
     let place = if shape.partitioned {
-        format!(
-            " AND m.{} {} v.key AND m.tableoid OPERATOR(pg_catalog.=) v.tbl",
-            quote(&m.m.key),
-            shape.equals
-        )
+        format!(" AND m.{} {} v.key AND m.tableoid OPERATOR(pg_catalog.=) v.tbl", quote(&m.m.key), shape.equals)
     } else {
         String::new()
     };
@@ -398,17 +386,7 @@ pub fn insert_event(m: &Mapping, shape: &Shape) -> String {
         for column in &m.copy {
             put(Some(column), &format!("m.{}", quote(column)), false);
         }
-        from.push_str(&format!(
-            " LEFT JOIN {} m ON m.{} {} e.key",
-            shape.messages,
-            quote(&m.m.key),
-            shape.equals
-        ));
+        from.push_str(&format!(" LEFT JOIN {} m ON m.{} {} e.key", shape.messages, quote(&m.m.key), shape.equals));
     }
-    format!(
-        "INSERT INTO {} ({}) SELECT {} FROM {from}",
-        shape.log,
-        columns.join(", "),
-        values.join(", "),
-    )
+    format!("INSERT INTO {} ({}) SELECT {} FROM {from}", shape.log, columns.join(", "), values.join(", "),)
 }

@@ -179,10 +179,7 @@ impl Provider {
     /// The status that `word` means, in any case and with blanks around it; `None` if it means nothing.
     pub fn parse(self, word: &[u8]) -> Option<Status> {
         let word = word.trim_ascii();
-        self.0
-            .iter()
-            .find(|(w, _)| w.as_bytes().eq_ignore_ascii_case(word))
-            .map(|&(_, s)| s)
+        self.0.iter().find(|(w, _)| w.as_bytes().eq_ignore_ascii_case(word)).map(|&(_, s)| s)
     }
 }
 
@@ -229,10 +226,7 @@ mod tests {
         for (name, words) in PROVIDERS {
             for (i, (w, _)) in words.iter().enumerate() {
                 assert_eq!(*w, w.to_ascii_lowercase(), "{name}: words are stored in lower case");
-                assert!(
-                    !words[..i].iter().any(|(v, _)| v == w),
-                    "{name} lists {w} twice"
-                );
+                assert!(!words[..i].iter().any(|(v, _)| v == w), "{name} lists {w} twice");
             }
         }
     }
