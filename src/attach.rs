@@ -12,6 +12,7 @@ use crate::pair::mapping::{Mapping, OnRegression};
 use crate::pair::{Table, cache, resolve};
 use crate::session::ActAs;
 use crate::spi::Spi;
+use crate::trigger::{Call, Made};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 crate::sql_function!(msgstatus_attach, pg_finfo_msgstatus_attach, attach);
@@ -142,8 +143,14 @@ fn detach(args: &Args) -> Result<Option<Datum>> {
 
 /// Refuses changes of the built-in policies, and announces all others to every session.
 fn policy_trigger(args: &Args) -> Result<Option<Datum>> {
-    // SAFETY: the fcinfo is that of this call.
-    let call = unsafe { crate::trigger::Call::new(args.fcinfo()) }?;
+    let call = Call::of(args, Made::AfterRow)?;
+    if call.relation() != cache::policy_table() {
+        return Err(Fault::new(
+            Code::NotReady,
+            "this trigger function belongs to msgstatus.policy",
+            "Drop the trigger: no other table needs it.",
+        ));
+    }
     for tuple in [call.old_tuple(), call.new_tuple()] {
         if tuple.is_null() {
             continue;

@@ -14,7 +14,7 @@ use crate::session::is_engine;
 use crate::status::oids::StatusOids;
 use crate::status::{MILESTONES, Milestone, Status};
 use crate::status_map;
-use crate::trigger::{Attribute, Call};
+use crate::trigger::{Attribute, Call, Made};
 use pgrx::pg_sys::{self, Datum, HeapTuple, Oid};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -94,8 +94,7 @@ fn attribute_of(tuple: HeapTuple, attribute: &Attribute, descriptor: pg_sys::Tup
 }
 
 fn guard_trigger(args: &Args) -> Result<Option<Datum>> {
-    // SAFETY: the fcinfo is that of this call.
-    let call = unsafe { Call::new(args.fcinfo()) }?;
+    let call = Call::of(args, Made::BeforeWrite)?;
     let tuple = call.new_tuple();
     if is_engine() || !gucs::GUARD.get() {
         return Ok(Some(Datum::from(tuple)));

@@ -81,16 +81,25 @@ impl KeyType {
     /// # Safety
     /// `value` is a non-null value of the column this type was made for.
     pub unsafe fn key(&self, value: Datum) -> Key {
+        // SAFETY: as the caller promises.
+        unsafe { self.with_key(value, |bytes| Box::from(bytes)) }
+    }
+
+    /// Lends the bytes of the key that a value is.
+    ///
+    /// # Safety
+    /// `value` is a non-null value of the column this type was made for.
+    pub unsafe fn with_key<T>(&self, value: Datum, use_key: impl FnOnce(&[u8]) -> T) -> T {
         // SAFETY: the value's layout is that of the type: a varlena, a datum, or a pointer to `len` bytes.
         unsafe {
             match (self.layout.by_value, self.layout.len) {
-                (true, _) => Box::from((value.value() as u64).to_le_bytes()),
-                (false, -1) => datum::with_bytes(value, |b| Box::from(b)),
+                (true, _) => use_key(&(value.value() as u64).to_le_bytes()),
+                (false, -1) => datum::with_bytes(value, use_key),
                 (false, len) => {
                     let bytes = value.cast_mut_ptr::<u8>().cast_const();
                     let len = usize::try_from(len)
                         .unwrap_or_else(|_| std::ffi::CStr::from_ptr(bytes.cast()).to_bytes_with_nul().len());
-                    Box::from(std::slice::from_raw_parts(bytes, len))
+                    use_key(std::slice::from_raw_parts(bytes, len))
                 }
             }
         }

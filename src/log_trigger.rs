@@ -13,7 +13,7 @@ use crate::pair::{Pair, Side, Table};
 use crate::status::Status;
 use crate::status::oids::StatusOids;
 use crate::status::words::Provider;
-use crate::trigger::{Attribute, Call, Tuple};
+use crate::trigger::{Attribute, Call, Made, Tuple};
 use pgrx::pg_sys::{Datum, Oid};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -72,9 +72,10 @@ impl Columns {
         Ok(columns)
     }
 
-    fn key(&self, pair: &Pair, row: &Tuple) -> Option<Key> {
+    /// Lends the row's key, if it has one.
+    fn with_key<T>(&self, pair: &Pair, row: &Tuple, use_key: impl FnOnce(&[u8]) -> T) -> Option<T> {
         // SAFETY: the value is of the key column, which has the pair's key type.
-        row.get(self.key.number).map(|d| unsafe { pair.key.key(d) })
+        row.get(self.key.number).map(|d| unsafe { pair.key.with_key(d, use_key) })
     }
 
     fn status(&self, pair: &Pair, row: &Tuple, oids: &StatusOids) -> Option<Status> {
@@ -136,29 +137,32 @@ pub fn verdict_on(messages: Oid, insert: impl FnOnce() -> Result<()>) -> Result<
 }
 
 fn log_trigger(args: &Args) -> Result<Option<Datum>> {
-    // SAFETY: the fcinfo is that of this call.
-    let call = unsafe { Call::new(args.fcinfo()) }?;
+    let call = Call::of(args, Made::AfterInsert)?;
     let pair = call.pair(Side::Log)?;
     let columns = Columns::remembered(&pair, call.relation())?;
     let oids = StatusOids::get()?;
 
     let mut rows = 0u64;
-    let mut first = None;
+    let mut first: Option<(Key, Option<Event>)> = None;
     let mut groups: HashMap<Key, Fold> = HashMap::new();
     call.each_new(columns.last, |row| {
         rows += 1;
-        let Some(key) = columns.key(&pair, row) else { return Ok(()) };
+        if rows > 1
+            && let Some((key, Some(event))) = first.take()
+        {
+            groups.entry(key).or_default().add(event, &pair.ranks);
+        }
         let event = columns.event(&pair, row, &oids);
-        if rows == 1 {
-            first = Some((key, event));
-            return Ok(());
-        }
-        if let Some((key, Some(event))) = first.take() {
-            groups.entry(key).or_default().add(event, &pair.ranks);
-        }
-        if let Some(event) = event {
-            groups.entry(key).or_default().add(event, &pair.ranks);
-        }
+        columns.with_key(&pair, row, |key| {
+            if rows == 1 {
+                first = Some((Key::from(key), event));
+            } else if let Some(event) = event {
+                match groups.get_mut(key) {
+                    Some(fold) => fold.add(event, &pair.ranks),
+                    None => groups.entry(Key::from(key)).or_default().add(event, &pair.ranks),
+                }
+            }
+        });
         Ok(())
     })?;
 

@@ -5,12 +5,13 @@
 //! word on which two relations are meant, as it follows renames and the argument can't.
 
 pub mod cache;
+pub mod kind;
 pub mod mapping;
 pub mod plans;
 pub mod resolve;
 pub mod sql;
 
-use crate::errors::{Code, Fault, Result};
+use crate::errors::Result;
 use crate::fold::{Ranks, Stored};
 use crate::key::KeyType;
 use crate::status::words::Provider;
@@ -60,7 +61,7 @@ impl Pair {
     /// Builds a pair from its mapping, checking that the columns it names are there.
     /// `fired` is the relation that a trigger fired on, which may be a partition.
     pub fn build(mapping: Mapping, fired: Option<(Side, Oid)>) -> Result<Pair> {
-        let (messages, log) = resolve::tables(&mapping, fired)?;
+        let (mapping, messages, log) = resolve::tables(mapping, fired)?;
         let columns = resolve::columns(&mapping, &messages, &log)?;
         let ranks = resolve::ranks(&mapping.policy)?;
         let plans = plans::Plans::new(&mapping, &columns.shape, &columns.key)?;
@@ -88,14 +89,5 @@ impl Pair {
     /// The messages table as users write it.
     pub fn messages_name(&self) -> String {
         resolve::relation_name(self.messages.oid)
-    }
-
-    /// The error for a trigger whose argument is not one of ours.
-    fn bad_argument(why: &str) -> Fault {
-        Fault::new(
-            Code::InvalidArgument,
-            format!("a trigger of msgstatus has an argument that can't be read: {why}"),
-            "Triggers of msgstatus are made by msgstatus.attach: run msgstatus.detach and attach again.",
-        )
     }
 }

@@ -4,15 +4,14 @@ use crate::commit;
 use crate::errors::Result;
 use crate::function::Args;
 use crate::pair::{Side, Table};
-use crate::trigger::{Attribute, Call};
+use crate::trigger::{Attribute, Call, Made};
 use pgrx::pg_sys::Datum;
 
 crate::sql_function!(msgstatus_replay_trigger, pg_finfo_msgstatus_replay_trigger, replay_trigger);
 
 /// Fires after messages were inserted, and after a message got another key.
 fn replay_trigger(args: &Args) -> Result<Option<Datum>> {
-    // SAFETY: the fcinfo is that of this call.
-    let call = unsafe { Call::new(args.fcinfo()) }?;
+    let call = Call::of(args, Made::AfterInsertOrKey)?;
     let pair = call.pair(Side::Messages)?;
     let table = Table { oid: call.relation(), ..pair.messages };
     let key = Attribute::required(&table, "message_key", &pair.mapping.m.key)?;

@@ -146,6 +146,20 @@ impl Rows<'_> {
         (!null).then_some(value)
     }
 
+    /// All columns of row `row` at once.
+    pub fn row<const N: usize>(&self, row: usize) -> Result<[Option<Datum>; N]> {
+        let (mut values, mut nulls) = ([Datum::from(0usize); N], [true; N]);
+        // SAFETY: the row and its width are checked before PostgreSQL unpacks it into arrays of that width.
+        unsafe {
+            if self.table.is_null() || row >= self.processed || (*(*self.table).tupdesc).natts as usize != N {
+                return Err(Fault::internal("a row of another shape than its statement's"));
+            }
+            let tuple = *(*self.table).vals.add(row);
+            pg_sys::heap_deform_tuple(tuple, (*self.table).tupdesc, values.as_mut_ptr(), nulls.as_mut_ptr());
+        }
+        Ok(std::array::from_fn(|i| (!nulls[i]).then_some(values[i])))
+    }
+
     pub fn text(&self, row: usize, col: usize) -> Option<Vec<u8>> {
         // SAFETY: callers ask for text only of columns whose SQL casts them to text.
         self.get(row, col).map(|d| unsafe { crate::datum::text_bytes(d) })

@@ -3,6 +3,7 @@
 use crate::datum::with_bytes;
 use crate::errors::{Code, Fault, Result};
 use crate::fold::Time;
+use crate::function::Args;
 use crate::pair::{Pair, Side, Table, cache, resolve};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::rc::Rc;
@@ -12,24 +13,55 @@ pub struct Call {
     data: *mut pg_sys::TriggerData,
 }
 
+/// The events that a trigger function is made for. Anybody may put it on a table of their own, so it checks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// AFTER INSERT, of rows or statements.
+    AfterInsert,
+    /// AFTER INSERT, of rows or statements, and AFTER UPDATE of rows.
+    AfterInsertOrKey,
+    /// BEFORE INSERT OR UPDATE of rows.
+    BeforeWrite,
+    /// AFTER any change of rows.
+    AfterRow,
+}
+
 impl Call {
-    /// The call that `fcinfo` is, if it is one.
-    ///
-    /// # Safety
-    /// `fcinfo` is what PostgreSQL called the function with.
-    pub unsafe fn new(fcinfo: pg_sys::FunctionCallInfo) -> Result<Call> {
+    /// The call that `args` are, if it is one that the function is made for.
+    pub fn of(args: &Args, made: Made) -> Result<Call> {
         // SAFETY: the context of a call is a node or null, and says itself whether it is trigger data.
-        unsafe {
-            let context = (*fcinfo).context;
-            if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
-                return Err(Fault::new(
-                    Code::NotReady,
-                    "this function can only be called as a trigger",
-                    "Triggers of msgstatus are made by msgstatus.attach.",
-                ));
-            }
-            Ok(Call { data: context.cast() })
+        let data = unsafe {
+            let context = (*args.fcinfo()).context;
+            let fired = !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData;
+            fired.then_some(context.cast::<pg_sys::TriggerData>())
+        };
+        let Some(data) = data else {
+            return Err(Fault::new(
+                Code::NotReady,
+                "this function can only be called as a trigger",
+                "Triggers of msgstatus are made by msgstatus.attach.",
+            ));
+        };
+        let call = Call { data };
+        let event = call.data().tg_event;
+        let (row, op) = (call.is_row(), event & pg_sys::TRIGGER_EVENT_OPMASK);
+        let timing = event & pg_sys::TRIGGER_EVENT_TIMINGMASK;
+        let (after, before) = (timing == pg_sys::TRIGGER_EVENT_AFTER, timing == pg_sys::TRIGGER_EVENT_BEFORE);
+        let (insert, update) = (op == pg_sys::TRIGGER_EVENT_INSERT, op == pg_sys::TRIGGER_EVENT_UPDATE);
+        let fits = match made {
+            Made::AfterInsert => after && insert,
+            Made::AfterInsertOrKey => after && (insert || update && row),
+            Made::BeforeWrite => before && row && (insert || update),
+            Made::AfterRow => after && row,
+        };
+        if fits {
+            return Ok(call);
         }
+        Err(Fault::new(
+            Code::NotReady,
+            "a trigger of msgstatus is on an event that its function is not made for",
+            "Triggers of msgstatus are made by msgstatus.attach: drop this one, detach and attach again.",
+        ))
     }
 
     fn data(&self) -> &pg_sys::TriggerData {
@@ -71,7 +103,7 @@ impl Call {
         if self.is_insert() { self.data().tg_trigtuple } else { self.data().tg_newtuple }
     }
 
-    /// Calls `each` with every new row: the transition table of a statement, or the one row.
+    /// Calls `each` with every new row: the transition table of a statement, or the one row. `each` runs no SQL.
     pub fn each_new(&self, columns: i16, mut each: impl FnMut(&Tuple) -> Result<()>) -> Result<()> {
         if self.is_row() {
             let slot = if self.is_insert() { self.data().tg_trigslot } else { self.data().tg_newslot };
@@ -96,8 +128,6 @@ impl Call {
             let slot = pg_sys::MakeSingleTupleTableSlot(self.descriptor(), &raw const pg_sys::TTSOpsMinimalTuple);
             while pg_sys::tuplestore_gettupleslot(store, true, false, slot) {
                 each(&Tuple::deform(slot, columns))?;
-                // The fold reads other tables in between, which may move the store's pointer to theirs.
-                pg_sys::tuplestore_select_read_pointer(store, pointer);
             }
             pg_sys::ExecDropSingleTupleTableSlot(slot);
         }

@@ -1,6 +1,6 @@
 //! Messages and log rows, between SQL and the fold.
 
-use crate::datum::{Layout, text_datum};
+use crate::datum::{Layout, text_bytes, text_datum};
 use crate::errors::{Fault, Result};
 use crate::fold::{Error, Event, Fold, Row, Time};
 use crate::key::Key;
@@ -8,9 +8,9 @@ use crate::pair::Pair;
 use crate::pair::sql::Role;
 use crate::session::{ActAs, as_engine};
 use crate::spi::{Rows, Spi};
+use crate::status::Status;
 use crate::status::oids::StatusOids;
 use crate::status::words::Provider;
-use crate::status::{MILESTONES, Status};
 use crate::status_map;
 use pgrx::pg_sys::{self, Datum, Oid};
 
@@ -37,6 +37,7 @@ mod column {
     pub const CODE: usize = 12;
     pub const MESSAGE: usize = 13;
     pub const MAP: usize = 14;
+    pub const COUNT: usize = 15;
 }
 
 fn time(rows: &Rows, i: usize, col: usize) -> Option<Time> {
@@ -44,26 +45,27 @@ fn time(rows: &Rows, i: usize, col: usize) -> Option<Time> {
 }
 
 fn found(rows: &Rows, i: usize, oids: &StatusOids) -> Result<Found> {
-    let need = |col| rows.get(i, col).ok_or_else(|| Fault::internal("a system column is null"));
-    let map = rows.text(i, column::MAP);
+    let values = rows.row::<{ column::COUNT }>(i)?;
+    let need = |col: usize| values[col].ok_or_else(|| Fault::internal("a system column is null"));
+    let time = |col: usize| values[col].map(|d| d.value() as i64);
+    // SAFETY: these columns are cast to text by their statement.
+    let text = |col: usize| values[col].map(|d| unsafe { text_bytes(d) });
+    let map = text(column::MAP);
     let mapped = map.as_deref().map(status_map::read).unwrap_or_default();
-    let mut milestones = [None; MILESTONES];
-    for (m, slot) in milestones.iter_mut().enumerate() {
-        *slot = time(rows, i, column::MILESTONES + m).or(mapped[m]);
-    }
-    let (code, message) = (rows.text(i, column::CODE), rows.text(i, column::MESSAGE));
+    let milestones = std::array::from_fn(|m| time(column::MILESTONES + m).or(mapped[m]));
+    let (code, message) = (text(column::CODE), text(column::MESSAGE));
     // SAFETY: the column is a ctid: a non-null pointer to an ItemPointerData.
     let tid = unsafe { *need(column::TID)?.cast_mut_ptr::<pg_sys::ItemPointerData>() };
     Ok(Found {
-        place: (need(column::PLACE)?.value() - 1),
+        place: need(column::PLACE)?.value() - 1,
         table: Oid::from(need(column::TABLE)?.value() as u32),
         tid,
         xmin: need(column::XMIN)?.value() as u32,
         row: Row {
-            status: rows.get(i, column::STATUS).and_then(|d| oids.status(d)),
-            status_at: time(rows, i, column::STATUS_AT),
+            status: values[column::STATUS].and_then(|d| oids.status(d)),
+            status_at: time(column::STATUS_AT),
             milestones,
-            seen: rows.get(i, column::SEEN).map_or(0, |d| d.value() as i32),
+            seen: values[column::SEEN].map_or(0, |d| d.value() as i32),
             error: Error::new(code.as_deref(), message.as_deref()),
         },
         map,
@@ -126,20 +128,37 @@ pub fn write_many(pair: &Pair, spi: &Spi, keys: &[&Key], rows: &[(&Found, Row)])
         return Ok(u64::from(write_one(pair, spi, keys[found.place], found, after)?));
     }
     let oids = StatusOids::get()?;
+    // Only columns that some row of the chunk changes are written, each by an array.
+    let mask = rows.iter().fold(0, |mask, (found, after)| {
+        let writes = pair.plans.writes.iter().enumerate();
+        writes.fold(mask, |mask, (i, w)| mask | u32::from(differs(w.role, &found.row, after)) << i)
+    });
     let mut tids: Vec<pg_sys::ItemPointerData> = rows.iter().map(|(f, _)| f.tid).collect();
-    let tables: Vec<_> = rows.iter().map(|(f, _)| Some(Datum::from(f.table))).collect();
     let places: Vec<_> = tids.iter_mut().map(|t| Some(Datum::from(std::ptr::from_mut(t)))).collect();
-    let mut args = vec![
-        Some(Layout::of(pg_sys::OIDOID).array(&tables)),
-        Some(Layout::of(pg_sys::TIDOID).array(&places)),
-        Some(pair.key.array(rows.iter().map(|(f, _)| keys[f.place]))),
-    ];
-    for w in &pair.plans.writes {
+    let mut args = vec![Some(Layout::of(pg_sys::TIDOID).array(&places))];
+    if pair.messages.partitioned {
+        let tables: Vec<_> = rows.iter().map(|(f, _)| Some(Datum::from(f.table))).collect();
+        args.push(Some(Layout::of(pg_sys::OIDOID).array(&tables)));
+        args.push(Some(pair.key.array(rows.iter().map(|(f, _)| keys[f.place]))));
+    }
+    for (_, w) in pair.plans.writes.iter().enumerate().filter(|(i, _)| mask & 1 << i != 0) {
         let values: Vec<_> = rows.iter().map(|(f, after)| value(w.role, f, after, &oids)).collect();
         args.push(Some(Layout::of(w.role.param(oids.enum_type)).array(&values)));
     }
-    let plan = pair.plans.update_many.plan()?;
+    let statement = pair.plans.update_many(&pair.mapping, mask)?;
+    let plan = statement.plan()?;
     Ok(as_engine(|| spi.run(plan, &args))?.len() as u64)
+}
+
+fn differs(role: Role, before: &Row, after: &Row) -> bool {
+    match role {
+        Role::Status | Role::Final => before.status != after.status,
+        Role::StatusAt => before.status_at != after.status_at,
+        Role::Milestone(m) => before.milestones[m as usize] != after.milestones[m as usize],
+        Role::StatusMap => before.milestones != after.milestones,
+        Role::Seen => before.seen != after.seen,
+        Role::ErrorCode | Role::ErrorMessage => before.error != after.error,
+    }
 }
 
 /// An event from its parts; `None` if the word is not known.

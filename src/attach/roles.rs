@@ -2,10 +2,9 @@
 
 use super::Request;
 use crate::errors::{Code, Fault, Result};
-use crate::key::type_name;
+use crate::pair::kind::{Kind, status_column};
 use crate::pair::mapping::{LogColumns, MessageColumns};
 use crate::pair::{Table, resolve};
-use crate::status::oids::StatusOids;
 use pgrx::pg_sys::{self, Oid};
 use serde_json::{Map, Value};
 
@@ -57,40 +56,6 @@ const LOG_ROLES: &[(&str, Kind)] = &[
     ("log.payload", Kind::Any),
 ];
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Time,
-    Text,
-    Integer,
-    Jsonb,
-    Boolean,
-    Any,
-}
-
-impl Kind {
-    fn fits(self, oid: Oid) -> bool {
-        match self {
-            Kind::Time => [pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPOID].contains(&oid),
-            Kind::Text => [pg_sys::TEXTOID, pg_sys::VARCHAROID].contains(&oid),
-            Kind::Integer => [pg_sys::INT4OID, pg_sys::INT8OID].contains(&oid),
-            Kind::Jsonb => oid == pg_sys::JSONBOID,
-            Kind::Boolean => oid == pg_sys::BOOLOID,
-            Kind::Any => true,
-        }
-    }
-
-    const fn wanted(self) -> &'static str {
-        match self {
-            Kind::Time => "timestamptz, or timestamp in UTC",
-            Kind::Text => "text or varchar",
-            Kind::Integer => "integer or bigint",
-            Kind::Jsonb => "jsonb",
-            Kind::Boolean => "boolean, and not generated",
-            Kind::Any => "any type",
-        }
-    }
-}
-
 /// The `columns` argument: an object of roles and column names. A role with null is played by no column.
 pub fn parse(text: &[u8]) -> Result<Map<String, Value>> {
     let wrong = |what: String| {
@@ -137,7 +102,10 @@ pub fn assign(request: &Request, messages: &Table, log: &Table) -> Result<(Messa
         named("log.status").filter(|_| request.log_status == "status").unwrap_or_else(|| request.log_status.clone());
 
     status_column(messages, &status)?;
-    log_status_column(log, &log_status)?;
+    let (_, oid, _, _) = resolve::required(log, "log.status", &log_status)?;
+    if !Kind::Word.fits(oid) {
+        return Err(Kind::Word.refusal(log, "log.status", &log_status, oid));
+    }
     for role in OTHER_MESSAGE_ROLES {
         if let Some(column) = named(role) {
             resolve::required(messages, role, &column)?;
@@ -198,15 +166,7 @@ fn column_of(columns: &Map<String, Value>, table: &Table, role: &str, kind: Kind
             if usable(column, oid) {
                 return Ok(Some(column.clone()));
             }
-            Err(Fault::new(
-                Code::WrongType,
-                format!(
-                    "column \"{column}\" of table {} is {}, which can't play the role \"{role}\"",
-                    resolve::relation_name(table.oid),
-                    type_name(oid)
-                ),
-                format!("The role takes {}.", kind.wanted()),
-            ))
+            Err(kind.refusal(table, role, column, oid))
         }
         Some(_) => Ok(None),
         None => {
@@ -221,31 +181,4 @@ fn is_generated(table: &Table, column: &str) -> bool {
     let Some((number, _, _, _)) = resolve::attribute(table.oid, column) else { return false };
     // SAFETY: catalog look-up of an existing column.
     unsafe { pg_sys::get_attgenerated(table.oid, number) != 0 }
-}
-
-fn status_column(table: &Table, column: &str) -> Result<()> {
-    let (_, oid, _, _) = resolve::required(table, "status", column)?;
-    if oid == StatusOids::get()?.enum_type {
-        return Ok(());
-    }
-    let name = resolve::relation_name(table.oid);
-    Err(Fault::new(
-        Code::WrongType,
-        format!("column \"{column}\" of table {name} is {}, not msgstatus.delivery_status", type_name(oid)),
-        format!(
-            "Convert it: SELECT msgstatus.convert_status('{name}', '{column}'); or add a column of type msgstatus.delivery_status and name it: status => '…'."
-        ),
-    ))
-}
-
-fn log_status_column(table: &Table, column: &str) -> Result<()> {
-    let (_, oid, _, _) = resolve::required(table, "log.status", column)?;
-    if Kind::Text.fits(oid) || oid == StatusOids::get()?.enum_type {
-        return Ok(());
-    }
-    Err(Fault::new(
-        Code::WrongType,
-        format!("column \"{column}\" of table {} is {}", resolve::relation_name(table.oid), type_name(oid)),
-        "The log's status column is text, varchar or msgstatus.delivery_status.",
-    ))
 }

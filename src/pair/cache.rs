@@ -40,12 +40,15 @@ pub unsafe fn of_trigger(data: *mut pg_sys::TriggerData, side: Side) -> Result<R
     let (trigger, relation) = unsafe { (&*(*data).tg_trigger, (*(*data).tg_relation).rd_id) };
     lookup((Source::Trigger, trigger.tgoid), || {
         if trigger.tgnargs != 1 {
-            return Err(Pair::bad_argument(&format!("{} arguments", trigger.tgnargs)));
+            return Err(Fault::new(
+                Code::InvalidArgument,
+                format!("a trigger of msgstatus has {} arguments, not one", trigger.tgnargs),
+                "Triggers of msgstatus are made by msgstatus.attach: run msgstatus.detach and attach again.",
+            ));
         }
         // SAFETY: tgnargs says that there is one argument, a NUL-terminated string.
         let text = unsafe { std::ffi::CStr::from_ptr(*trigger.tgargs) }.to_bytes();
-        let mapping: Mapping = serde_json::from_slice(text).map_err(|e| Pair::bad_argument(&e.to_string()))?;
-        Pair::build(mapping, Some((side, relation)))
+        Pair::build(Mapping::read(text)?, Some((side, relation)))
     })
 }
 
@@ -71,9 +74,7 @@ pub fn of_messages(messages: Option<Oid>) -> Result<Rc<Pair>> {
                 "Attach it first: SELECT msgstatus.attach('messages', 'delivery_log'). SELECT * FROM msgstatus.tracked lists what is.",
             ));
         };
-        let mapping = serde_json::from_slice(&text)
-            .map_err(|e| Fault::internal(format!("msgstatus.tracked holds a mapping that can't be read: {e}")))?;
-        Pair::build(mapping, None)
+        Pair::build(Mapping::read(&text)?, None)
     })
 }
 

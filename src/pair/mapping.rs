@@ -1,5 +1,6 @@
 //! Which column plays which role: what `attach` works out and the triggers carry.
 
+use crate::errors::{Code, Fault, Result};
 use crate::fold::Stored;
 use crate::status::{MILESTONES, Milestone};
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,17 @@ impl MessageColumns {
 }
 
 impl Mapping {
+    /// Reads the argument of a trigger, or what `tracked` holds.
+    pub fn read(text: &[u8]) -> Result<Mapping> {
+        serde_json::from_slice(text).map_err(|e| {
+            Fault::new(
+                Code::InvalidArgument,
+                format!("a mapping of msgstatus can't be read: {e}"),
+                "Mappings are made by msgstatus.attach: run msgstatus.detach and attach again.",
+            )
+        })
+    }
+
     /// What the messages table can hold of a folded row. A status map holds every milestone.
     pub fn stored(&self) -> Stored {
         let mut milestones = [false; MILESTONES];

@@ -7,7 +7,9 @@ use crate::key::KeyType;
 use crate::spi::Plan;
 use crate::status::oids::StatusOids;
 use pgrx::pg_sys::{self, Oid};
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
 
 /// A statement's text and the types of its parameters, and its plan once prepared.
 pub struct Statement {
@@ -41,38 +43,60 @@ pub struct Plans {
     pub select_many: Statement,
     pub lock_many: Statement,
     pub update_one: Statement,
-    pub update_many: Statement,
     pub select_log: Statement,
     pub select_history: Statement,
     pub select_keys: Statement,
     pub select_keys_since: Statement,
+    /// By the columns that they write.
+    update_many: RefCell<HashMap<u32, Rc<Statement>>>,
+    key: Oid,
+    status: Oid,
 }
 
 impl Plans {
     pub fn new(m: &Mapping, shape: &Shape, key: &KeyType) -> Result<Plans> {
         let status = StatusOids::get()?.enum_type;
-        // SAFETY: catalog look-up of an existing type.
-        let array = |oid| unsafe { pg_sys::get_array_type(oid) };
-        let keys = array(key.oid());
+        let keys = array_of(key.oid());
         let writes = sql::writes(m, &shape.types);
         let params: Vec<Oid> = writes.iter().map(|w| w.role.param(status)).collect();
         let mut one = vec![pg_sys::OIDOID, pg_sys::TIDOID, pg_sys::XIDOID, key.oid()];
         one.extend(&params);
-        let mut many = vec![array(pg_sys::OIDOID), array(pg_sys::TIDOID), keys];
-        many.extend(params.iter().map(|&p| array(p)));
         Ok(Plans {
             select_one: Statement::new(sql::select_one(m, shape, false), vec![key.oid()], true),
             lock_one: Statement::new(sql::select_one(m, shape, true), vec![key.oid()], true),
             select_many: Statement::new(sql::select_many(m, shape, false), vec![keys], true),
             lock_many: Statement::new(sql::select_many(m, shape, true), vec![keys], true),
             update_one: Statement::new(sql::update_one(m, shape), one, true),
-            update_many: Statement::new(sql::update_many(m, shape), many, true),
             select_log: Statement::new(sql::select_log(m, shape), vec![keys], true),
             select_history: Statement::new(sql::select_history(m, shape), vec![key.oid()], true),
             select_keys: Statement::new(sql::select_keys(m, shape, false), vec![], false),
             select_keys_since: Statement::new(sql::select_keys(m, shape, true), vec![pg_sys::TIMESTAMPTZOID], false),
             writes,
             shape: shape.clone(),
+            update_many: RefCell::default(),
+            key: key.oid(),
+            status,
         })
     }
+
+    /// The statement that updates many rows in the columns of `mask`.
+    pub fn update_many(&self, m: &Mapping, mask: u32) -> Result<Rc<Statement>> {
+        if let Some(statement) = self.update_many.borrow().get(&mask) {
+            return Ok(Rc::clone(statement));
+        }
+        let mut types = vec![array_of(pg_sys::TIDOID)];
+        if self.shape.partitioned {
+            types.extend([array_of(pg_sys::OIDOID), array_of(self.key)]);
+        }
+        let written = self.writes.iter().enumerate().filter(|(i, _)| mask & 1 << i != 0);
+        types.extend(written.map(|(_, w)| array_of(w.role.param(self.status))));
+        let statement = Rc::new(Statement::new(sql::update_many(m, &self.shape, mask), types, true));
+        self.update_many.borrow_mut().insert(mask, Rc::clone(&statement));
+        Ok(statement)
+    }
+}
+
+fn array_of(oid: Oid) -> Oid {
+    // SAFETY: catalog look-up of an existing type.
+    unsafe { pg_sys::get_array_type(oid) }
 }

@@ -1,5 +1,6 @@
 //! From the names of a mapping to relations, columns and ranks of this database.
 
+use super::kind::{Kind, status_column};
 use super::mapping::Mapping;
 use super::sql::{Shape, Types};
 use super::{Side, Table};
@@ -19,41 +20,50 @@ pub struct Columns {
     pub shape: Shape,
 }
 
-/// The two tables of a pair.
-pub fn tables(mapping: &Mapping, fired: Option<(Side, Oid)>) -> Result<(Table, Table)> {
-    if let Some((messages, log)) = tracked(mapping.pair)? {
+/// The two tables of a pair, and its mapping as `tracked` has it, where it has.
+pub fn tables(mapping: Mapping, fired: Option<(Side, Oid)>) -> Result<(Mapping, Table, Table)> {
+    if let Some((messages, log, known)) = tracked(mapping.pair)? {
         let meant = fired.is_none_or(|(side, oid)| descends(oid, if side == Side::Log { log } else { messages }));
         if meant {
-            return Ok((existing(messages, &mapping.messages)?, existing(log, &mapping.log)?));
+            let tables = (existing(messages, &known.messages)?, existing(log, &known.log)?);
+            return Ok((known, tables.0, tables.1));
         }
     }
-    // Not tracked here (a shard, a replica): the names count, and nobody vouches for the pair. Then a log may only
-    // move messages that its owner could change anyway.
+    // Not tracked here (a shard, a replica): the names count, and nobody vouches for the pair. Then a table may only
+    // reach another that its owner could reach anyway.
     let by_side = |side, name: &str| match fired {
         Some((s, oid)) if s == side => existing(oid, name),
         _ => named(name),
     };
     let messages = by_side(Side::Messages, &mapping.messages)?;
     let log = by_side(Side::Log, &mapping.log)?;
+    let (asks, owns) = match fired {
+        Some((Side::Messages, _)) => (&messages, &log),
+        _ => (&log, &messages),
+    };
     // SAFETY: a catalog look-up for two roles that own relations.
-    if !unsafe { pg_sys::has_privs_of_role(log.owner, messages.owner) } {
+    if !unsafe { pg_sys::has_privs_of_role(asks.owner, owns.owner) } {
         return Err(Fault::new(
             Code::NotAllowed,
-            format!("the owner of log {} may not change {}", mapping.log, mapping.messages),
+            format!("the owner of {} may not use {}", relation_name(asks.oid), relation_name(owns.oid)),
             "Attach the two tables with msgstatus.attach, or let one role own both.",
         ));
     }
-    Ok((messages, log))
+    Ok((mapping, messages, log))
 }
 
-fn tracked(pair: i32) -> Result<Option<(Oid, Oid)>> {
+fn tracked(pair: i32) -> Result<Option<(Oid, Oid, Mapping)>> {
     let spi = Spi::connect()?;
-    let sql = "SELECT t.messages::pg_catalog.oid, t.log::pg_catalog.oid FROM msgstatus.tracked t \
-               WHERE t.pair OPERATOR(pg_catalog.=) $1";
+    let sql = "SELECT t.messages::pg_catalog.oid, t.log::pg_catalog.oid, t.mapping::pg_catalog.text \
+               FROM msgstatus.tracked t WHERE t.pair OPERATOR(pg_catalog.=) $1";
     let plan = Plan::prepare(sql, &[pg_sys::INT4OID], false)?;
     let rows = spi.run(&plan, &[Some(Datum::from(pair))])?;
     let oid = |col| rows.get(0, col).map(|d| Oid::from(d.value() as u32));
-    Ok(oid(0).zip(oid(1)))
+    let (Some(messages), Some(log), Some(text)) = (oid(0), oid(1), rows.text(0, 2)) else {
+        return Ok(None);
+    };
+    let mapping = Mapping::read(&text)?;
+    Ok(Some((messages, log, mapping)))
 }
 
 /// Is `oid` the relation `root`, or a partition of it?
@@ -152,9 +162,13 @@ pub fn required(table: &Table, role: &str, column: &str) -> Result<(i16, Oid, i3
 
 /// Checks that every column of the mapping exists, and gathers what the SQL needs of them.
 pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Columns> {
-    let declared = |table: &Table, role: &str, column: Option<&str>| -> Result<Option<String>> {
+    // The types are checked here and not only by attach: anybody may write a mapping into a trigger of their own.
+    let declared = |table: &Table, role: &str, column: Option<&str>, kind: Kind| -> Result<Option<String>> {
         let Some(column) = column else { return Ok(None) };
         let (_, oid, modifier, _) = required(table, role, column)?;
+        if !kind.fits(oid) {
+            return Err(kind.refusal(table, role, column, oid));
+        }
         let flags = (pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN | pg_sys::FORMAT_TYPE_FORCE_QUALIFY) as u16;
         // SAFETY: gives a palloc'd C string for any type.
         Ok(Some(unsafe { c_string(pg_sys::format_type_extended(oid, modifier, flags)) }))
@@ -163,32 +177,36 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
     let l = &mapping.l;
     let (_, key_oid, _, collation) = required(messages, "message_key", &m.key)?;
     let key = KeyType::of(key_oid, collation)?;
-    required(messages, "status", &m.status)?;
-    required(log, "log_key", &l.key)?;
+    let (_, log_key_oid, _, log_collation) = required(log, "log_key", &l.key)?;
+    if KeyType::of(log_key_oid, log_collation)?.oid() != key.oid() {
+        return Err(Kind::Any.refusal(log, "log_key", &l.key, log_key_oid));
+    }
+    status_column(messages, &m.status)?;
     let (_, log_status, _, _) = required(log, "log.status", &l.status)?;
+    declared(log, "log.status", Some(&l.status), Kind::Word)?;
     let mut types = Types {
-        status_at: declared(messages, "status_at", m.status_at.as_deref())?,
-        error_code: declared(messages, "error_code", m.error_code.as_deref())?,
-        error_message: declared(messages, "error_message", m.error_message.as_deref())?,
-        event_at: declared(log, "log.event_at", l.event_at.as_deref())?,
-        created_at: declared(log, "log.created_at", l.created_at.as_deref())?,
+        status_at: declared(messages, "status_at", m.status_at.as_deref(), Kind::Time)?,
+        error_code: declared(messages, "error_code", m.error_code.as_deref(), Kind::Text)?,
+        error_message: declared(messages, "error_message", m.error_message.as_deref(), Kind::Text)?,
+        event_at: declared(log, "log.event_at", l.event_at.as_deref(), Kind::Time)?,
+        created_at: declared(log, "log.created_at", l.created_at.as_deref(), Kind::Time)?,
         ..Types::default()
     };
     for at in Milestone::ALL {
-        types.milestones[at as usize] = declared(messages, at.column(), m.milestone(at))?;
+        types.milestones[at as usize] = declared(messages, at.column(), m.milestone(at), Kind::Time)?;
     }
-    declared(messages, "statuses_seen", m.statuses_seen.as_deref())?;
-    declared(messages, "status_map", m.status_map.as_deref())?;
-    declared(messages, "final", m.final_.as_deref())?;
+    declared(messages, "statuses_seen", m.statuses_seen.as_deref(), Kind::Integer)?;
+    declared(messages, "status_map", m.status_map.as_deref(), Kind::Jsonb)?;
+    declared(messages, "final", m.final_.as_deref(), Kind::Boolean)?;
+    declared(log, "log.delivery_id", l.delivery_id.as_deref(), Kind::Integer)?;
     for (role, column) in [
         ("log.provider", &l.provider),
         ("log.error_code", &l.error_code),
         ("log.error_message", &l.error_message),
-        ("log.delivery_id", &l.delivery_id),
         ("log.source", &l.source),
         ("log.payload", &l.payload),
     ] {
-        declared(log, role, column.as_deref())?;
+        declared(log, role, column.as_deref(), Kind::Any)?;
     }
     let shape = Shape {
         messages: relation_name(messages.oid),

@@ -221,27 +221,34 @@ pub fn update_one(m: &Mapping, shape: &Shape) -> String {
     )
 }
 
-/// Updates locked rows: tableoids `$1`, ctids `$2`, keys `$3`, then an array for each written column.
-pub fn update_many(m: &Mapping, shape: &Shape) -> String {
-    let writes = writes(m, &shape.types);
-    let arrays: Vec<String> = writes.iter().zip(4..).map(|(w, n)| format!("${n}::{}[]", w.role.param_name())).collect();
-    let names: Vec<String> = (0..writes.len()).map(|i| format!("v{i}")).collect();
-    let set: Vec<String> = writes
-        .iter()
-        .zip(&names)
-        .map(|(w, v)| format!("{} = {}", quote(&w.column), w.expression(&format!("v.{v}"))))
-        .collect();
-    let place = if shape.partitioned {
-        format!(" AND m.{} {} v.key AND m.tableoid OPERATOR(pg_catalog.=) v.tbl", quote(&m.m.key), shape.equals)
-    } else {
-        String::new()
-    };
+/// Updates the columns of `mask` (bits, in the order of [`writes`]) in locked rows: ctids `$1`; for a partitioned table
+/// tableoids `$2` and keys `$3`; then an array for each column.
+pub fn update_many(m: &Mapping, shape: &Shape, mask: u32) -> String {
+    let all = writes(m, &shape.types);
+    let written: Vec<&Write> = all.iter().enumerate().filter(|(i, _)| mask & 1 << i != 0).map(|(_, w)| w).collect();
+    let mut arrays = vec!["$1::pg_catalog.tid[]".to_owned()];
+    let mut names = vec!["tid".to_owned()];
+    let mut place = "m.ctid OPERATOR(pg_catalog.=) v.tid".to_owned();
+    if shape.partitioned {
+        arrays.extend(["$2::pg_catalog.oid[]".to_owned(), format!("$3::{}[]", shape.key_type)]);
+        names.extend(["tbl".to_owned(), "key".to_owned()]);
+        place.push_str(&format!(
+            " AND m.{} {} v.key AND m.tableoid OPERATOR(pg_catalog.=) v.tbl",
+            quote(&m.m.key),
+            shape.equals
+        ));
+    }
+    let mut set = Vec::new();
+    for w in written {
+        let n = arrays.len() + 1;
+        arrays.push(format!("${n}::{}[]", w.role.param_name()));
+        names.push(format!("v{n}"));
+        set.push(format!("{} = {}", quote(&w.column), w.expression(&format!("v.v{n}"))));
+    }
     format!(
-        "UPDATE {} m SET {} FROM unnest($1::pg_catalog.oid[], $2::pg_catalog.tid[], $3::{}[], {}) AS v(tbl, tid, key, {}) \
-         WHERE m.ctid OPERATOR(pg_catalog.=) v.tid{place}",
+        "UPDATE {} m SET {} FROM unnest({}) AS v({}) WHERE {place}",
         shape.messages,
         set.join(", "),
-        shape.key_type,
         arrays.join(", "),
         names.join(", "),
     )
