@@ -28,6 +28,9 @@ COMMENT ON FUNCTION msgstatus.policy_trigger() IS
     'keeps the built-in policies as they are, and tells other sessions that a policy changed';
 CREATE TRIGGER policy_changed AFTER INSERT OR UPDATE OR DELETE ON msgstatus.policy
     FOR EACH ROW EXECUTE FUNCTION msgstatus.policy_trigger();
+CREATE TRIGGER policy_emptied BEFORE TRUNCATE ON msgstatus.policy
+    FOR EACH STATEMENT EXECUTE FUNCTION msgstatus.policy_trigger();
+COMMENT ON TRIGGER policy_emptied ON msgstatus.policy IS 'refuses TRUNCATE: the built-in policies are in this table';
 COMMENT ON TRIGGER policy_changed ON msgstatus.policy IS
     'keeps the built-in policies as they are, and tells other sessions that a policy changed';
 

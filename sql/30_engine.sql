@@ -53,6 +53,7 @@ AS $function$
 DECLARE
     messages_table text;
     log_table text;
+    stem text;
     month date;
 BEGIN
     IF schema IS NULL THEN
@@ -65,6 +66,8 @@ BEGIN
     END IF;
     messages_table := format('%I.%I', schema, messages);
     log_table := format('%I.%I', schema, log);
+    -- What the names of indexes and partitions begin with: identifiers end at 63 bytes.
+    stem := CASE WHEN octet_length(log) <= 44 THEN log ELSE 'msgstatus_' || left(md5(log), 16) END;
 
     -- Fixed-length columns first, the ones that scans ask for at the front. No index contains a column that an update
     -- of the status changes, so that updates are HOT, and each page keeps room for them.
@@ -125,20 +128,20 @@ BEGIN
     EXECUTE format('COMMENT ON TABLE %s IS %L', log_table,
         'What providers said about messages, a row an event, as it came. Insert into it; msgstatus folds it into ' || messages_table);
     IF partition_log THEN
-        EXECUTE format('CREATE SEQUENCE %I.%I OWNED BY %s.delivery_id', schema, log || '_delivery_id_seq', log_table);
+        EXECUTE format('CREATE SEQUENCE %I.%I OWNED BY %s.delivery_id', schema, stem || '_delivery_id_seq', log_table);
         EXECUTE format('ALTER TABLE %s ALTER delivery_id SET DEFAULT nextval(%L)', log_table,
-            format('%I.%I', schema, log || '_delivery_id_seq'));
+            format('%I.%I', schema, stem || '_delivery_id_seq'));
         EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY (delivery_id, created_at)', log_table);
         FOR i IN -1 .. 3 LOOP
             month := (date_trunc('month', now()) + make_interval(months => i))::date;
             EXECUTE format('CREATE TABLE %I.%I PARTITION OF %s FOR VALUES FROM (%L) TO (%L)',
-                schema, log || to_char(month, '_YYYYMM'), log_table, month, month + make_interval(months => 1));
+                schema, stem || to_char(month, '_YYYYMM'), log_table, month, month + make_interval(months => 1));
         END LOOP;
-        EXECUTE format('CREATE TABLE %I.%I PARTITION OF %s DEFAULT', schema, log || '_default', log_table);
+        EXECUTE format('CREATE TABLE %I.%I PARTITION OF %s DEFAULT', schema, stem || '_default', log_table);
     END IF;
     -- A hash index, because a btree refuses keys above 2700 bytes, and no callback is refused for what it says.
-    EXECUTE format('CREATE INDEX %I ON %s USING hash (sid)', log || '_sid_idx', log_table);
-    EXECUTE format('CREATE INDEX %I ON %s USING brin (created_at)', log || '_created_at_idx', log_table);
+    EXECUTE format('CREATE INDEX %I ON %s USING hash (sid)', stem || '_sid_idx', log_table);
+    EXECUTE format('CREATE INDEX %I ON %s USING brin (created_at)', stem || '_created_at_idx', log_table);
 
     PERFORM msgstatus.attach(messages_table::regclass, log_table::regclass);
 END

@@ -7,7 +7,7 @@ use crate::errors::Result;
 use crate::fold::{Fold, Join, Row, Verdict};
 use crate::key::Key;
 use crate::pair::Pair;
-use crate::session::ActAs;
+use crate::session::{ActAs, Rights};
 use crate::spi::Spi;
 use crate::status::Status;
 use rows::Found;
@@ -68,6 +68,14 @@ pub fn single(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Opt
 /// Applies folds of new events, many messages at once, in key order.
 pub fn batch(pair: &Pair, mut groups: Vec<(Key, Fold)>) -> Result<Outcome> {
     groups.sort_unstable_by(|a, b| pair.key.compare(&a.0, &b.0));
+    // Keys may be equal and not look it: 1.0 and 1.00, or two spellings that a collation does not tell apart.
+    groups.dedup_by(|next, kept| {
+        let same = pair.key.compare(&next.0, &kept.0).is_eq();
+        if same {
+            kept.1.merge(std::mem::take(&mut next.1), &pair.ranks);
+        }
+        same
+    });
     let mut outcome = Outcome::default();
     for part in groups.chunks(CHUNK) {
         let keys: Vec<&Key> = part.iter().map(|g| &g.0).collect();
@@ -80,12 +88,13 @@ pub fn batch(pair: &Pair, mut groups: Vec<(Key, Fold)>) -> Result<Outcome> {
 }
 
 /// Folds the whole log of these keys into their messages. Gives the number of messages that were written.
-pub fn refold(pair: &Pair, keys: &mut [Key]) -> Result<u64> {
+pub fn refold(pair: &Pair, keys: &mut Vec<Key>) -> Result<u64> {
     keys.sort_unstable_by(|a, b| pair.key.compare(a, b));
+    keys.dedup_by(|next, kept| pair.key.compare(next, kept).is_eq());
     let mut written = 0;
     for part in keys.chunks(CHUNK) {
         written += in_scratch(|| -> Result<u64> {
-            let folds = rows::read_log(pair, &part.iter().collect::<Vec<_>>())?;
+            let folds = rows::read_log(pair, Rights::Owner, &part.iter().collect::<Vec<_>>())?;
             let told: Vec<(&Key, &Fold)> = part.iter().zip(&folds).filter(|(_, f)| f.stands().is_some()).collect();
             if told.is_empty() {
                 return Ok(0);
@@ -98,10 +107,10 @@ pub fn refold(pair: &Pair, keys: &mut [Key]) -> Result<u64> {
 }
 
 /// The rows of these messages, as stored and as their log folds, where the two differ.
-pub fn differences(pair: &Pair, keys: &[Key]) -> Result<Vec<(Key, Row, Row)>> {
+pub fn differences(pair: &Pair, rights: Rights, keys: &[Key]) -> Result<Vec<(Key, Row, Row)>> {
     let keys: Vec<&Key> = keys.iter().collect();
-    let folds = rows::read_log(pair, &keys)?;
-    let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
+    let folds = rows::read_log(pair, rights, &keys)?;
+    let _rights = rights.on(&pair.messages);
     let spi = Spi::connect()?;
     let found = rows::read_many(pair, &spi, &keys, false)?;
     Ok(found
@@ -187,7 +196,7 @@ fn chunk(pair: &Pair, keys: &[&Key], from: From, folds: &[&Fold], judge: Option<
         .filter(|&i| from == From::Log || decide(&locked[i], todo[locked[i].place]).is_none())
         .collect();
     let asked: Vec<&Key> = open.iter().map(|&i| locked_keys[locked[i].place]).collect();
-    let logged = if asked.is_empty() { Vec::new() } else { rows::read_log(pair, &asked)? };
+    let logged = if asked.is_empty() { Vec::new() } else { rows::read_log(pair, Rights::Owner, &asked)? };
     let mut log_of = vec![None; locked.len()];
     for (fold, &i) in logged.iter().zip(&open) {
         log_of[i] = Some(fold);

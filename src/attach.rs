@@ -94,9 +94,11 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
     catalog::not_yet_tracked(&messages)?;
     let (m, l, copy) = roles::assign(&request, &messages, &log)?;
     catalog::usable_keys(&messages, &m.key, &log, &l.key)?;
+    // Left from a restore of the schema without the data.
+    triggers::drop(&messages, &log)?;
 
     let mapping = Mapping {
-        pair: catalog::next_pair()?,
+        pair: catalog::next_pair(&log)?,
         messages: resolve::relation_name(messages.oid),
         log: resolve::relation_name(log.oid),
         m,
@@ -126,7 +128,11 @@ fn detach(args: &Args) -> Result<Option<Datum>> {
     let (Some(messages), Some(log)) = (args.oid(0), args.oid(1)) else { return Ok(None) };
     let (messages, log) = catalog::pair_of_tables(messages, log)?;
     catalog::lock_tracked()?;
-    let Some(pair) = catalog::forget(&messages, &log)? else {
+    let pair = catalog::forget(&messages, &log)?;
+    if let Some(pair) = pair {
+        triggers::drop_on_log(pair, &log)?;
+    }
+    if !triggers::drop(&messages, &log)? && pair.is_none() {
         return Err(Fault::new(
             Code::NotReady,
             format!(
@@ -136,12 +142,11 @@ fn detach(args: &Args) -> Result<Option<Datum>> {
             ),
             "SELECT messages, log FROM msgstatus.tracked lists what is.",
         ));
-    };
-    triggers::drop(pair, &messages, &log)?;
+    }
     Ok(None)
 }
 
-/// Refuses changes of the built-in policies, and announces all others to every session.
+/// Refuses changes of the built-in policies and the removal of one in use, and announces all others to every session.
 fn policy_trigger(args: &Args) -> Result<Option<Datum>> {
     let call = Call::of(args, Made::AfterRow)?;
     if call.relation() != cache::policy_table() {
@@ -151,23 +156,35 @@ fn policy_trigger(args: &Args) -> Result<Option<Datum>> {
             "Drop the trigger: no other table needs it.",
         ));
     }
-    for tuple in [call.old_tuple(), call.new_tuple()] {
-        if tuple.is_null() {
-            continue;
-        }
+    let name = |tuple: pg_sys::HeapTuple| {
         let mut null = false;
-        // SAFETY: the tuple is a row of msgstatus.policy, whose first column is text.
-        let name = unsafe {
-            let value = pg_sys::SPI_getbinval(tuple, call.descriptor(), 1, &mut null);
-            if null { Vec::new() } else { crate::datum::text_bytes(value) }
-        };
-        if [&b"first_final"[..], b"delivery_wins", b"failure_wins"].contains(&&name[..]) {
+        // SAFETY: the tuple is null or a row of msgstatus.policy, whose first column is text and not null.
+        unsafe {
+            (!tuple.is_null()).then(|| {
+                let value = pg_sys::SPI_getbinval(tuple, call.descriptor(), 1, &mut null);
+                String::from_utf8_lossy(&crate::datum::text_bytes(value)).into_owned()
+            })
+        }
+    };
+    let (old, new) = (name(call.old_tuple()), name(call.new_tuple()));
+    for policy in [&old, &new].into_iter().flatten() {
+        if ["first_final", "delivery_wins", "failure_wins"].contains(&policy.as_str()) {
             return Err(Fault::new(
                 Code::NotAllowed,
-                format!("policy \"{}\" is built in and can't be changed", String::from_utf8_lossy(&name)),
+                format!("policy \"{policy}\" is built in and can't be changed"),
                 "Add a policy of your own with INSERT and attach with it.",
             ));
         }
+    }
+    if let Some(policy) = old.filter(|_| !call.is_insert())
+        && new.as_ref() != Some(&policy)
+        && catalog::in_use(&policy)?
+    {
+        return Err(Fault::new(
+            Code::NotReady,
+            format!("policy \"{policy}\" is in use"),
+            "SELECT messages FROM msgstatus.tracked WHERE policy = … lists the tables: detach them first. To change a rank, use UPDATE.",
+        ));
     }
     // SAFETY: sends an invalidation for an existing relation with this transaction's commit.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(cache::policy_table()) };

@@ -161,7 +161,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
 fn before_commit() -> Result<()> {
     let mut all = BTreeMap::new();
     for attempt in 1.. {
-        take_pending(&mut all);
+        take_pending(&mut all)?;
         if all.is_empty() {
             return Ok(());
         }
@@ -209,8 +209,8 @@ fn before_commit() -> Result<()> {
     Ok(())
 }
 
-/// Adds what is pending by now to what is looked at, less tables that this very transaction dropped.
-fn take_pending(all: &mut BTreeMap<u32, Pending>) {
+/// Adds what is pending by now to what is looked at, less tables that this very transaction dropped or detached.
+fn take_pending(all: &mut BTreeMap<u32, Pending>) -> Result<()> {
     for (messages, new) in PENDING.take() {
         match all.get_mut(&messages) {
             Some(old) => {
@@ -225,12 +225,23 @@ fn take_pending(all: &mut BTreeMap<u32, Pending>) {
             }
         }
     }
-    // SAFETY: syscache look-ups.
-    let exists = |oid: Oid| unsafe { pg_sys::get_rel_relkind(oid) } != 0;
-    all.retain(|_, p| {
-        let any = !p.callbacks.is_empty() || !p.messages.is_empty();
-        any && exists(p.pair.messages.oid) && exists(p.pair.log.oid) && exists(cache::policy_table())
-    });
+    if cache::policy_table() == pg_sys::InvalidOid {
+        // The extension itself was dropped.
+        all.clear();
+    }
+    for (messages, mut p) in std::mem::take(all) {
+        if p.callbacks.is_empty() && p.messages.is_empty() {
+            continue;
+        }
+        // Since the rows were written, this transaction may have renamed, detached or dropped what they are in.
+        match cache::still(Oid::from(messages))? {
+            Some(pair) => p.pair = pair,
+            None if p.pair.tracked || !p.pair.exists() => continue,
+            None => {}
+        }
+        all.insert(messages, p);
+    }
+    Ok(())
 }
 
 impl Pending {

@@ -16,7 +16,7 @@ mod tests;
 
 use crate::status::{COUNT, DEFAULT_RANKS, FAILURE_BITS, MILESTONES, Milestone, Status};
 
-pub use join::{Join, Stored};
+pub use join::{Hold, Join, Stored};
 
 /// Microseconds since 2000-01-01 UTC, PostgreSQL's `timestamptz`.
 pub type Time = i64;
@@ -97,12 +97,31 @@ impl Fold {
         }
         self.seen |= event.status.bit();
         if let Some(error) = event.error {
-            let failing = event.status.is_failure();
-            let same = |c: &&mut Carried| c.failing == failing && c.error == error;
-            match self.errors.iter_mut().find(same) {
-                Some(c) => c.at = c.at.min(event.at),
-                None => self.errors.push(Carried { at: event.at, error, failing }),
-            }
+            self.carry(Carried { at: event.at, error, failing: event.status.is_failure() });
+        }
+    }
+
+    /// Takes the events of another fold of the same message in.
+    pub fn merge(&mut self, other: Fold, ranks: &Ranks) {
+        if let Some(new) = other.stands
+            && self.stands.is_none_or(|old| ranks.stands(new, old))
+        {
+            self.stands = Some(new);
+        }
+        for (slot, t) in self.milestones.iter_mut().zip(other.milestones) {
+            earliest(slot, t);
+        }
+        self.seen |= other.seen;
+        for carried in other.errors {
+            self.carry(carried);
+        }
+    }
+
+    fn carry(&mut self, new: Carried) {
+        let same = |c: &&mut Carried| c.failing == new.failing && c.error == new.error;
+        match self.errors.iter_mut().find(same) {
+            Some(c) => c.at = c.at.min(new.at),
+            None => self.errors.push(new),
         }
     }
 

@@ -8,7 +8,8 @@ use crate::function::Args;
 use crate::key::Key;
 use crate::mend;
 use crate::pair::sql;
-use crate::pair::{Pair, cache, resolve};
+use crate::pair::{Pair, cache};
+use crate::session::Rights;
 use crate::spi::Spi;
 use crate::status::oids::{StatusOids, verdict_datum};
 use crate::status::{Milestone, Status};
@@ -41,24 +42,6 @@ fn null_key() -> Fault {
 /// The key argument, as bytes.
 pub fn key_argument(args: &Args) -> Result<Vec<u8>> {
     args.text(0).ok_or_else(null_key)
-}
-
-/// What the caller may read is what the function reads.
-fn may_read(pair: &Pair) -> Result<()> {
-    for table in [&pair.messages, &pair.log] {
-        // SAFETY: an ACL look-up for the current role on an existing relation.
-        let allowed =
-            unsafe { pg_sys::pg_class_aclcheck(table.oid, pg_sys::GetUserId(), pg_sys::ACL_SELECT as pg_sys::AclMode) };
-        if allowed != pg_sys::AclResult::ACLCHECK_OK {
-            let name = resolve::relation_name(table.oid);
-            return Err(Fault::new(
-                Code::NotAllowed,
-                format!("permission denied for table {name}"),
-                format!("GRANT SELECT ON {name} to the role that asks."),
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn history(args: &Args) -> Result<Option<Datum>> {
@@ -138,9 +121,8 @@ fn initial(row: &Row, events: &[Option<Event>]) -> Row {
 fn verify(args: &Args) -> Result<Option<Datum>> {
     let mut set = args.set()?;
     let pair = cache::of_messages(args.oid(1))?;
-    may_read(&pair)?;
-    mend::each_chunk(&pair, mend::since(args.get(0)), |keys| {
-        for (key, stored, folded) in apply::differences(&pair, keys)? {
+    mend::each_chunk(&pair, Rights::Caller, mend::since(args.get(0)), |keys| {
+        for (key, stored, folded) in apply::differences(&pair, Rights::Caller, keys)? {
             let name = text_datum(&pair.key.text(&key));
             for (column, a, b) in columns(&pair, &stored, &folded) {
                 if a != b {

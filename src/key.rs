@@ -49,8 +49,10 @@ impl KeyType {
                 "A key needs a type with a default btree operator class, such as text, bigint or uuid.",
             ));
         }
+        // SAFETY: catalog look-up of the column's collation.
+        let by_bytes = collation == pg_sys::InvalidOid || unsafe { pg_sys::get_collation_isdeterministic(collation) };
         let order = match base {
-            pg_sys::TEXTOID | pg_sys::UUIDOID => Order::Bytes,
+            pg_sys::TEXTOID | pg_sys::UUIDOID if by_bytes => Order::Bytes,
             pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID => Order::Integer,
             _ => Order::Function { cmp, collation },
         };
@@ -73,7 +75,10 @@ impl KeyType {
 
     /// What to put after a key column in ORDER BY so that SQL sorts as [`KeyType::compare`] does.
     pub fn sql_collate(&self) -> &'static str {
-        if self.layout.oid == pg_sys::TEXTOID { " COLLATE \"C\"" } else { "" }
+        match self.order {
+            Order::Bytes if self.layout.oid == pg_sys::TEXTOID => " COLLATE \"C\"",
+            _ => "",
+        }
     }
 
     /// The key that a value is.
@@ -176,6 +181,22 @@ fn operator_name(oid: Oid) -> String {
         let schema = c_string(pg_sys::get_namespace_name((*form).oprnamespace));
         pg_sys::ReleaseSysCache(tuple);
         format!("OPERATOR({}.{name})", quote(&schema))
+    }
+}
+
+/// A COLLATE clause for a collation; empty for none.
+pub fn collate_clause(collation: Oid) -> String {
+    // SAFETY: syscache tuple read before it is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::COLLOID as i32, Datum::from(collation));
+        if tuple.is_null() {
+            return String::new();
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_collation>();
+        let name = std::ffi::CStr::from_ptr((*form).collname.data.as_ptr()).to_string_lossy().into_owned();
+        let schema = c_string(pg_sys::get_namespace_name((*form).collnamespace));
+        pg_sys::ReleaseSysCache(tuple);
+        format!(" COLLATE {}.{}", quote(&schema), quote(&name))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::key::Key;
 use crate::log_trigger;
 use crate::pair::sql;
 use crate::pair::{Pair, cache};
+use crate::session::Rights;
 use crate::spi::Spi;
 use crate::status::oids::verdict_datum;
 use pgrx::pg_sys::{self, Datum};
@@ -50,7 +51,8 @@ fn apply_status(args: &Args) -> Result<Option<Datum>> {
             types.push(oid);
             values.push(args.get(i));
         }
-        spi.once(&sql::insert_event(&pair.mapping, &pair.plans.shape), &types, &values).map(drop)
+        let given = std::array::from_fn(|i| values[i].is_some());
+        spi.once(&sql::insert_event(&pair.mapping, &pair.plans.shape, given), &types, &values).map(drop)
     })?;
     match verdict {
         Some(verdict) => verdict_datum(verdict).map(Some),
@@ -73,11 +75,19 @@ pub fn since(interval: Option<Datum>) -> Option<Time> {
 }
 
 /// Calls `work` with the keys of the log (with rows since then), in key order, a chunk at a time.
-pub fn each_chunk(pair: &Pair, since: Option<Time>, mut work: impl FnMut(&mut [Key]) -> Result<()>) -> Result<()> {
+///
+/// A log without a time of arrival is looked at whole.
+pub fn each_chunk(
+    pair: &Pair,
+    rights: Rights,
+    since: Option<Time>,
+    mut work: impl FnMut(&mut Vec<Key>) -> Result<()>,
+) -> Result<()> {
     let spi = Spi::connect()?;
+    let since = since.filter(|_| pair.mapping.l.created_at.is_some());
     let statement = if since.is_some() { &pair.plans.select_keys_since } else { &pair.plans.select_keys };
     let args: Vec<Option<Datum>> = since.into_iter().map(|t| Some(Datum::from(t))).collect();
-    let owner = crate::session::ActAs::owner(pair.log.owner, pair.log.forced_rls);
+    let owner = rights.on(&pair.log);
     let mut cursor = spi.cursor(statement.plan()?, &args)?;
     drop(owner);
     loop {
@@ -109,7 +119,7 @@ fn rebuild(args: &Args) -> Result<Option<Datum>> {
     }
     let (mut looked, mut written) = (0u64, 0);
     let mut told = 0;
-    each_chunk(&pair, since(args.get(0)), |keys| {
+    each_chunk(&pair, Rights::Owner, since(args.get(0)), |keys| {
         looked += keys.len() as u64;
         written += apply::refold(&pair, keys)?;
         if looked - told >= NOTICE_EVERY {
@@ -124,15 +134,24 @@ fn rebuild(args: &Args) -> Result<Option<Datum>> {
 fn settle(args: &Args) -> Result<Option<Datum>> {
     let mut written = 0;
     for messages in cache::all()? {
-        let pair: Rc<Pair> = cache::of_messages(Some(messages))?;
-        // SAFETY: an ACL look-up for the current role on an existing relation.
-        let allowed =
-            unsafe { pg_sys::pg_class_aclcheck(messages, pg_sys::GetUserId(), pg_sys::ACL_UPDATE as pg_sys::AclMode) };
-        if allowed == pg_sys::AclResult::ACLCHECK_OK {
-            each_chunk(&pair, since(args.get(0)), |keys| {
+        // SAFETY: an ACL look-up for the current role; a relation that is gone allows nothing.
+        let allowed = unsafe {
+            pg_sys::get_rel_relkind(messages) != 0
+                && pg_sys::pg_class_aclcheck(messages, pg_sys::GetUserId(), pg_sys::ACL_UPDATE as pg_sys::AclMode)
+                    == pg_sys::AclResult::ACLCHECK_OK
+        };
+        if !allowed {
+            continue;
+        }
+        let settled = cache::of_messages(Some(messages)).and_then(|pair: Rc<Pair>| {
+            each_chunk(&pair, Rights::Owner, since(args.get(0)), |keys| {
                 written += apply::refold(&pair, keys)?;
                 Ok(())
-            })?;
+            })
+        });
+        // A pair that lost a column must not keep the others from being settled.
+        if let Err(fault) = settled {
+            pgrx::warning!("msgstatus.settle left out a table: {} ({})", fault.message, fault.hint);
         }
     }
     Ok(Some(Datum::from(written as i64)))

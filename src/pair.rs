@@ -39,6 +39,8 @@ pub struct Table {
 /// A pair with everything looked up.
 pub struct Pair {
     pub mapping: Mapping,
+    /// Is it in `msgstatus.tracked`, or known from a trigger's argument alone?
+    pub tracked: bool,
     pub messages: Table,
     pub log: Table,
     pub key: KeyType,
@@ -49,6 +51,8 @@ pub struct Pair {
     /// The log's status column is `delivery_status`: it holds labels, whoever the provider is.
     pub log_holds_labels: bool,
     pub plans: plans::Plans,
+    /// Somebody else's BEFORE UPDATE triggers may change what the engine writes: the guard puts it right.
+    pub meddlers: bool,
     /// Do many of the rows that statements name need no change? See `apply::chunk`.
     pub look_first: Cell<bool>,
     /// Columns of the log's relations that triggers have fired on.
@@ -61,12 +65,13 @@ impl Pair {
     /// Builds a pair from its mapping, checking that the columns it names are there.
     /// `fired` is the relation that a trigger fired on, which may be a partition.
     pub fn build(mapping: Mapping, fired: Option<(Side, Oid)>) -> Result<Pair> {
-        let (mapping, messages, log) = resolve::tables(mapping, fired)?;
+        let (mapping, tracked, messages, log) = resolve::tables(mapping, fired)?;
         let columns = resolve::columns(&mapping, &messages, &log)?;
         let ranks = resolve::ranks(&mapping.policy)?;
         let plans = plans::Plans::new(&mapping, &columns.shape, &columns.key)?;
         Ok(Pair {
-            stored: mapping.stored(),
+            meddlers: resolve::has_meddlers(&messages)?,
+            stored: columns.stored,
             // Twilio's words include every label.
             provider: if columns.shape.labels {
                 Provider::TWILIO
@@ -75,6 +80,7 @@ impl Pair {
             },
             log_holds_labels: columns.shape.labels,
             key: columns.key,
+            tracked,
             messages,
             log,
             ranks,
@@ -84,6 +90,12 @@ impl Pair {
             message_columns: Default::default(),
             mapping,
         })
+    }
+
+    /// Are both tables still there?
+    pub fn exists(&self) -> bool {
+        // SAFETY: syscache look-ups; a relation that does not exist has no kind.
+        [self.messages.oid, self.log.oid].iter().all(|&oid| unsafe { pgrx::pg_sys::get_rel_relkind(oid) } != 0)
     }
 
     /// The messages table as users write it.

@@ -1,6 +1,7 @@
 //! Whose rights a piece of work has, and which settings it sees.
 
 use crate::errors::Result;
+use crate::pair::Table;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
@@ -34,6 +35,22 @@ impl ActAs {
             level
         };
         ActAs { saved: Some((user, context, level)) }
+    }
+}
+
+/// Whose rights a function that reads a pair has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// The table's owner: the engine at its work.
+    Owner,
+    /// Whoever calls: what row-level security hides stays hidden.
+    Caller,
+}
+
+impl Rights {
+    /// Acts with these rights on a table, until the result is dropped.
+    pub fn on(self, table: &Table) -> Option<ActAs> {
+        (self == Rights::Owner).then(|| ActAs::owner(table.owner, table.forced_rls))
     }
 }
 

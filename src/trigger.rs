@@ -98,7 +98,7 @@ impl Call {
         self.data().tg_trigtuple
     }
 
-    /// The row as the statement leaves it.
+    /// The row as the statement leaves it; null for a DELETE.
     pub fn new_tuple(&self) -> pg_sys::HeapTuple {
         if self.is_insert() { self.data().tg_trigtuple } else { self.data().tg_newtuple }
     }

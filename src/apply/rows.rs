@@ -2,11 +2,12 @@
 
 use crate::datum::{Layout, text_bytes, text_datum};
 use crate::errors::{Fault, Result};
-use crate::fold::{Error, Event, Fold, Row, Time};
+use crate::fold::{Error, Event, Fold, Row, Stored, Time};
+use crate::guard;
 use crate::key::Key;
 use crate::pair::Pair;
 use crate::pair::sql::Role;
-use crate::session::{ActAs, as_engine};
+use crate::session::Rights;
 use crate::spi::{Rows, Spi};
 use crate::status::Status;
 use crate::status::oids::StatusOids;
@@ -119,7 +120,8 @@ pub fn write_one(pair: &Pair, spi: &Spi, key: &Key, found: &Found, after: &Row) 
     ];
     args.extend(pair.plans.writes.iter().map(|w| value(w.role, found, after, &oids)));
     let plan = pair.plans.update_one.plan()?;
-    Ok(as_engine(|| spi.run(plan, &args))?.len() == 1)
+    let intended = std::iter::once((found.table, &found.tid, after));
+    Ok(guard::intending(pair, intended, || spi.run(plan, &args))?.len() == 1)
 }
 
 /// Writes rows that are locked. Gives how many; a trigger of the user may have kept some back.
@@ -147,7 +149,8 @@ pub fn write_many(pair: &Pair, spi: &Spi, keys: &[&Key], rows: &[(&Found, Row)])
     }
     let statement = pair.plans.update_many(&pair.mapping, mask)?;
     let plan = statement.plan()?;
-    Ok(as_engine(|| spi.run(plan, &args))?.len() as u64)
+    let intended = rows.iter().map(|(f, after)| (f.table, &f.tid, after));
+    Ok(guard::intending(pair, intended, || spi.run(plan, &args))?.len() as u64)
 }
 
 fn differs(role: Role, before: &Row, after: &Row) -> bool {
@@ -173,11 +176,14 @@ pub fn read_event(
     // SAFETY: reads when the transaction began.
     let now = || unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
     let created = created_at.or(event_at).unwrap_or_else(now);
-    let m = &pair.mapping.m;
+    let (m, stored) = (&pair.mapping.m, &pair.stored);
     Some(Event {
         status: status?,
-        at: event_at.unwrap_or(created).min(created),
-        error: Error::new(code.filter(|_| m.error_code.is_some()), message.filter(|_| m.error_message.is_some())),
+        at: stored.round(event_at.unwrap_or(created).min(created)),
+        error: Error::new(
+            code.filter(|_| m.error_code.is_some()).map(|t| Stored::cut(t, stored.code_length)),
+            message.filter(|_| m.error_message.is_some()).map(|t| Stored::cut(t, stored.message_length)),
+        ),
     })
 }
 
@@ -193,9 +199,9 @@ pub fn event_at(pair: &Pair, rows: &Rows, i: usize, col: usize) -> Option<Event>
 }
 
 /// The log of each of these keys, folded.
-pub fn read_log(pair: &Pair, keys: &[&Key]) -> Result<Vec<Fold>> {
+pub fn read_log(pair: &Pair, rights: Rights, keys: &[&Key]) -> Result<Vec<Fold>> {
     let mut folds: Vec<Fold> = (0..keys.len()).map(|_| Fold::default()).collect();
-    let _owner = ActAs::owner(pair.log.owner, pair.log.forced_rls);
+    let _rights = rights.on(&pair.log);
     let spi = Spi::connect()?;
     let rows = spi.run(pair.plans.select_log.plan()?, &[Some(pair.key.array(keys.iter().copied()))])?;
     for i in 0..rows.len() {

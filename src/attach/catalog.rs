@@ -32,6 +32,14 @@ fn owned_table(oid: pg_sys::Oid) -> Result<Table> {
             "msgstatus works on ordinary and partitioned tables: name the table behind the view.",
         ));
     }
+    // SAFETY: catalog look-up of an existing relation.
+    if unsafe { pg_sys::get_rel_persistence(oid) } as u8 == pg_sys::RELPERSISTENCE_TEMP {
+        return Err(Fault::new(
+            Code::WrongKind,
+            format!("{name} is a temporary table"),
+            "It is gone when the session ends: track a permanent table.",
+        ));
+    }
     // SAFETY: look-ups for the current role and an existing owner.
     let owns = unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), table.owner) };
     if !owns {
@@ -70,10 +78,16 @@ pub fn not_yet_tracked(messages: &Table) -> Result<()> {
     }
 }
 
-pub fn next_pair() -> Result<i32> {
+/// A number for a new pair. Triggers may be left on the log from pairs that `tracked` does not know of.
+pub fn next_pair(log: &Table) -> Result<i32> {
     let spi = Spi::connect()?;
-    let sql = "SELECT coalesce(pg_catalog.max(t.pair), 0) OPERATOR(pg_catalog.+) 1 FROM msgstatus.tracked t";
-    let rows = spi.once(sql, &[], &[])?;
+    let sql = "
+        SELECT coalesce(pg_catalog.max(used.pair), 0) OPERATOR(pg_catalog.+) 1
+          FROM (SELECT t.pair FROM msgstatus.tracked t
+                UNION ALL
+                SELECT pg_catalog.substring(g.tgname::pg_catalog.text, '^msgstatus_fold_([0-9]{1,8})$')::integer
+                  FROM pg_catalog.pg_trigger g WHERE g.tgrelid OPERATOR(pg_catalog.=) $1) AS used";
+    let rows = spi.once(sql, &[pg_sys::OIDOID], &[Some(Datum::from(log.oid))])?;
     rows.get(0, 0).map(|d| d.value() as i32).ok_or_else(|| Fault::internal("no next pair"))
 }
 
@@ -189,4 +203,11 @@ pub fn forget(messages: &Table, log: &Table) -> Result<Option<i32>> {
         )?;
         Ok(rows.get(0, 0).map(|d| d.value() as i32))
     })
+}
+
+/// Is a policy in use by a tracked table?
+pub fn in_use(policy: &str) -> Result<bool> {
+    let spi = Spi::connect()?;
+    let sql = "SELECT 1 FROM msgstatus.tracked t WHERE t.policy OPERATOR(pg_catalog.=) $1 LIMIT 1";
+    Ok(!spi.once(sql, &[pg_sys::TEXTOID], &[text(policy)])?.is_empty())
 }

@@ -103,7 +103,7 @@ pub fn assign(request: &Request, messages: &Table, log: &Table) -> Result<(Messa
 
     status_column(messages, &status)?;
     let (_, oid, _, _) = resolve::required(log, "log.status", &log_status)?;
-    if !Kind::Word.fits(oid) {
+    if !Kind::Word.fits(oid) || is_generated(log, &log_status) {
         return Err(Kind::Word.refusal(log, "log.status", &log_status, oid));
     }
     for role in OTHER_MESSAGE_ROLES {
@@ -159,7 +159,8 @@ pub fn assign(request: &Request, messages: &Table, log: &Table) -> Result<(Messa
 /// The column that plays a role: the one named, which has to exist and fit, or the one of the role's own name, if it
 /// exists and fits.
 fn column_of(columns: &Map<String, Value>, table: &Table, role: &str, kind: Kind) -> Result<Option<String>> {
-    let usable = |column: &str, oid: Oid| kind.fits(oid) && !(kind == Kind::Boolean && is_generated(table, column));
+    // The engine writes its columns of messages, and apply_status those of the log.
+    let usable = |column: &str, oid: Oid| kind.fits(oid) && !is_generated(table, column);
     match columns.get(role) {
         Some(Value::String(column)) => {
             let (_, oid, _, _) = resolve::required(table, role, column)?;

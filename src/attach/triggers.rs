@@ -7,6 +7,8 @@ use crate::pair::mapping::Mapping;
 use crate::pair::sql::columns_of_engine;
 use crate::pair::{Table, resolve};
 use crate::spi::Spi;
+use crate::status::oids::extension_schema;
+use pgrx::pg_sys::{self, Datum, Oid};
 
 /// The triggers on messages, by name. Guards sort behind other BEFORE triggers, and so see what those did.
 const GUARD_INSERT: &str = "zzz_msgstatus_guard_insert";
@@ -86,12 +88,41 @@ pub fn create(mapping: &Mapping, messages: &Table, level: Level) -> Result<()> {
     Ok(())
 }
 
-pub fn drop(pair: i32, messages: &Table, log: &Table) -> Result<()> {
+/// Drops the triggers of a pair. By what they are, not only by name: after a restore of the schema without the data,
+/// triggers are there that `tracked` does not know of. Gives whether there were any.
+pub fn drop(messages: &Table, log: &Table) -> Result<bool> {
     let spi = Spi::connect()?;
-    let (messages, log) = (resolve::relation_name(messages.oid), resolve::relation_name(log.oid));
-    ddl(&spi, &format!("DROP TRIGGER IF EXISTS {} ON {log}", on_log(pair)))?;
-    for name in [REPLAY_INSERT, REPLAY_KEY, GUARD_INSERT, GUARD_UPDATE] {
-        ddl(&spi, &format!("DROP TRIGGER IF EXISTS {name} ON {messages}"))?;
+    let sql = "
+        SELECT g.tgname::pg_catalog.text, g.tgrelid::pg_catalog.oid
+          FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) g.tgfoid
+         WHERE p.pronamespace OPERATOR(pg_catalog.=) $3 AND g.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+           AND (g.tgrelid OPERATOR(pg_catalog.=) $1 AND p.proname OPERATOR(pg_catalog.<>) 'log_trigger'::pg_catalog.name
+                OR g.tgrelid OPERATOR(pg_catalog.=) $2 AND p.proname OPERATOR(pg_catalog.=) 'log_trigger'::pg_catalog.name
+                   AND pg_catalog.encode(g.tgargs, 'escape') OPERATOR(pg_catalog.~~) ('%' OPERATOR(pg_catalog.||) $4 OPERATOR(pg_catalog.||) '%'))";
+    // The argument names the messages table, as it was called when it was attached.
+    let found = |name: &str| -> Result<Vec<(String, Oid)>> {
+        let quoted = serde_json::to_string(name).unwrap_or_default();
+        let like = format!("\"messages\":{quoted}").replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        let args = [
+            Some(Datum::from(messages.oid)),
+            Some(Datum::from(log.oid)),
+            Some(Datum::from(extension_schema())),
+            super::text(&like),
+        ];
+        let rows = spi.once(sql, &[pg_sys::OIDOID, pg_sys::OIDOID, pg_sys::OIDOID, pg_sys::TEXTOID], &args)?;
+        Ok((0..rows.len())
+            .filter_map(|i| Some((rows.string(i, 0)?, Oid::from(rows.get(i, 1)?.value() as u32))))
+            .collect())
+    };
+    let triggers = found(&resolve::relation_name(messages.oid))?;
+    for (name, table) in &triggers {
+        ddl(&spi, &format!("DROP TRIGGER {} ON {}", quote(name), resolve::relation_name(*table)))?;
     }
-    Ok(())
+    Ok(!triggers.is_empty())
+}
+
+/// Drops the trigger on the log of a pair that is tracked, whatever its messages table was called once.
+pub fn drop_on_log(pair: i32, log: &Table) -> Result<()> {
+    let spi = Spi::connect()?;
+    ddl(&spi, &format!("DROP TRIGGER IF EXISTS {} ON {}", on_log(pair), resolve::relation_name(log.oid)))
 }

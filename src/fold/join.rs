@@ -1,6 +1,6 @@
 //! Joining a fold with the row that is stored.
 
-use super::{Fold, Ranks, Row, earliest};
+use super::{Fold, Ranks, Row, Time, earliest};
 use crate::status::{MILESTONES, Milestone};
 
 /// What joining some events with a stored row gives.
@@ -13,29 +13,70 @@ pub enum Join {
     Undecided,
 }
 
-/// Which of the engine's columns a table has: what is not stored must not make a row differ.
+/// What a table can hold of a folded row: what is not stored, or stored less exactly, must not make a row differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
-    pub status_at: bool,
+    pub status_at: Hold,
     pub seen: bool,
-    pub milestones: [bool; MILESTONES],
+    pub milestones: [Hold; MILESTONES],
+    /// How many characters the error columns take; `None` for any number.
+    pub code_length: Option<usize>,
+    pub message_length: Option<usize>,
+}
+
+/// How a time is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// No column for it.
+    Not,
+    /// In multiples of so many microseconds: 1 for timestamptz, 1000000 for timestamptz(0).
+    Steps(Time),
+    /// As ISO 8601 in a status map, which has no infinity and no years but 1 to 9999.
+    Iso,
+}
+
+impl Hold {
+    /// The time as it comes back from the table.
+    pub fn held(self, t: Time) -> Option<Time> {
+        match self {
+            Hold::Not => None,
+            Hold::Steps(1) => Some(t),
+            // Infinity stays what it is; the rest is rounded half up, as PostgreSQL does.
+            Hold::Steps(_) if t == Time::MAX || t == Time::MIN => Some(t),
+            Hold::Steps(step) => Some((t + step / 2).div_euclid(step) * step),
+            Hold::Iso => crate::status_map::format(t).map(|_| t),
+        }
+    }
 }
 
 impl Stored {
-    /// Blanks what the table does not store. Errors are masked where they are read.
+    /// The row as it comes back from the table. Errors are cut where they are read.
     pub fn mask(&self, mut row: Row) -> Row {
-        if !self.status_at {
-            row.status_at = None;
-        }
+        row.status_at = row.status_at.and_then(|t| self.status_at.held(t));
         if !self.seen {
             row.seen = 0;
         }
-        for (slot, kept) in row.milestones.iter_mut().zip(self.milestones) {
-            if !kept {
-                *slot = None;
-            }
+        for (slot, hold) in row.milestones.iter_mut().zip(self.milestones) {
+            *slot = slot.and_then(|t| hold.held(t));
         }
         row
+    }
+
+    /// A time of an event: no more exact than the status's own, which it will be compared with.
+    pub fn round(&self, t: Time) -> Time {
+        match self.status_at {
+            Hold::Steps(_) => self.status_at.held(t).unwrap_or(t),
+            _ => t,
+        }
+    }
+
+    /// A text as an error column of this length holds it.
+    pub fn cut(text: &[u8], length: Option<usize>) -> &[u8] {
+        let Some(length) = length.filter(|&n| n < text.len()) else { return text };
+        match std::str::from_utf8(text) {
+            Ok(s) => s.char_indices().nth(length).map_or(text, |(at, _)| &text[..at]),
+            Err(_) => &text[..length],
+        }
     }
 }
 

@@ -151,7 +151,13 @@ proptest! {
     #[test]
     fn a_table_without_status_at_keeps_the_status_of_one_with_it(events in arb_events(), policy in 0usize..3) {
         let ranks = policies()[policy];
-        let mask = Stored { status_at: false, seen: false, milestones: [false; MILESTONES] };
+        let mask = Stored {
+            status_at: Hold::Not,
+            seen: false,
+            milestones: [Hold::Not; MILESTONES],
+            code_length: None,
+            message_length: None,
+        };
         let mut row = Row::default();
         for i in 0..events.len() {
             row = match row.join(&all(&events[i..=i], &ranks), &ranks) {
@@ -200,4 +206,17 @@ fn what_was_written_directly_stays() {
     assert_eq!(joined.status, Some(Status::Delivered));
     assert_eq!(joined.error, direct.error);
     assert_eq!(joined.milestones[Milestone::Sent as usize], Some(5));
+}
+
+#[test]
+fn what_a_column_holds() {
+    let second = Hold::Steps(1_000_000);
+    assert_eq!(second.held(1_499_999), Some(1_000_000));
+    assert_eq!(second.held(1_500_000), Some(2_000_000));
+    assert_eq!(second.held(-1_500_001), Some(-2_000_000));
+    assert_eq!(second.held(Time::MAX), Some(Time::MAX));
+    assert_eq!(Hold::Iso.held(Time::MIN), None);
+    assert_eq!(Hold::Not.held(7), None);
+    assert_eq!(Stored::cut("größer".as_bytes(), Some(3)), "grö".as_bytes());
+    assert_eq!(Stored::cut(b"30003", Some(5)), b"30003");
 }

@@ -48,8 +48,9 @@ pub unsafe fn of_trigger(data: *mut pg_sys::TriggerData, side: Side) -> Result<R
         }
         // SAFETY: tgnargs says that there is one argument, a NUL-terminated string.
         let text = unsafe { std::ffi::CStr::from_ptr(*trigger.tgargs) }.to_bytes();
-        Pair::build(Mapping::read(text)?, Some((side, relation)))
-    })
+        Pair::build(Mapping::read(text)?, Some((side, relation))).map(Some)
+    })?
+    .ok_or_else(|| Fault::internal("a trigger without a pair"))
 }
 
 /// The pair of a messages table; without one, the only pair that there is.
@@ -58,6 +59,18 @@ pub fn of_messages(messages: Option<Oid>) -> Result<Rc<Pair>> {
         Some(oid) => oid,
         None => only()?,
     };
+    if let Some(pair) = still(messages)? {
+        return Ok(pair);
+    }
+    Err(Fault::new(
+        Code::NotReady,
+        format!("table {} is not tracked", super::resolve::relation_name(messages)),
+        "Attach it first: SELECT msgstatus.attach('messages', 'delivery_log'). SELECT * FROM msgstatus.tracked lists what is.",
+    ))
+}
+
+/// The pair of a messages table as it is now, if it is tracked.
+pub fn still(messages: Oid) -> Result<Option<Rc<Pair>>> {
     lookup((Source::Messages, messages), || {
         let spi = Spi::connect()?;
         let plan = Plan::prepare(
@@ -67,14 +80,8 @@ pub fn of_messages(messages: Option<Oid>) -> Result<Rc<Pair>> {
             false,
         )?;
         let rows = spi.run(&plan, &[Some(Datum::from(messages))])?;
-        let Some(text) = rows.text(0, 0) else {
-            return Err(Fault::new(
-                Code::NotReady,
-                format!("table {} is not tracked", super::resolve::relation_name(messages)),
-                "Attach it first: SELECT msgstatus.attach('messages', 'delivery_log'). SELECT * FROM msgstatus.tracked lists what is.",
-            ));
-        };
-        Pair::build(Mapping::read(&text)?, None)
+        let Some(text) = rows.text(0, 0) else { return Ok(None) };
+        Pair::build(Mapping::read(&text)?, None).map(Some)
     })
 }
 
@@ -102,10 +109,21 @@ fn only() -> Result<Oid> {
     }
 }
 
-fn lookup(key: (Source, Oid), build: impl FnOnce() -> Result<Pair>) -> Result<Rc<Pair>> {
+fn lookup(key: (Source, Oid), build: impl FnOnce() -> Result<Option<Pair>>) -> Result<Option<Rc<Pair>>> {
     if !REGISTERED.replace(true) {
-        // SAFETY: registered once a backend; the callback does not allocate, throw or look anything up.
-        unsafe { pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), Datum::from(0usize)) };
+        // A renamed schema and a changed membership are not announced as changes of relations.
+        let others = [
+            pg_sys::SysCacheIdentifier::NAMESPACEOID,
+            pg_sys::SysCacheIdentifier::AUTHOID,
+            pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM,
+        ];
+        // SAFETY: registered once a backend; the callbacks do not allocate, throw or look anything up.
+        unsafe {
+            pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), Datum::from(0usize));
+            for cache in others {
+                pg_sys::CacheRegisterSyscacheCallback(cache as i32, Some(name_changed), Datum::from(0usize));
+            }
+        }
     }
     if STALE.replace(false) {
         // The pairs in use live on in their Rc; dropping the others frees their plans.
@@ -113,15 +131,15 @@ fn lookup(key: (Source, Oid), build: impl FnOnce() -> Result<Pair>) -> Result<Rc
         drop(old);
     }
     if let Some(pair) = CACHE.with_borrow(|c| c.pairs.get(&key).cloned()) {
-        return Ok(pair);
+        return Ok(Some(pair));
     }
-    let pair = Rc::new(build()?);
+    let Some(pair) = build()?.map(Rc::new) else { return Ok(None) };
     let policy = policy_table();
     CACHE.with_borrow_mut(|cache| {
         cache.relations.extend([pair.messages.oid, pair.log.oid, key.1, policy]);
         cache.pairs.insert(key, Rc::clone(&pair));
     });
-    Ok(pair)
+    Ok(Some(pair))
 }
 
 /// The OID of `msgstatus.policy`, whose changes are announced by its trigger.
@@ -138,4 +156,10 @@ unsafe extern "C-unwind" fn relation_changed(_arg: Datum, relid: Oid) {
     if concerned {
         STALE.set(true);
     }
+}
+
+/// PostgreSQL says that a schema or a role changed.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn name_changed(_arg: Datum, _cache: i32, _hash: u32) {
+    STALE.set(true);
 }

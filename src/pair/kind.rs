@@ -39,7 +39,7 @@ impl Kind {
             Kind::Word => "text, varchar or msgstatus.delivery_status",
             Kind::Integer => "integer or bigint",
             Kind::Jsonb => "jsonb",
-            Kind::Boolean => "boolean, and not generated",
+            Kind::Boolean => "boolean",
             Kind::Any => "any type",
         }
     }
@@ -53,7 +53,7 @@ impl Kind {
                 resolve::relation_name(table.oid),
                 type_name(oid)
             ),
-            format!("The role takes {}.", self.wanted()),
+            format!("The role takes {}, in a column that is not generated.", self.wanted()),
         )
     }
 }

@@ -1,8 +1,7 @@
 //! Which column plays which role: what `attach` works out and the triggers carry.
 
 use crate::errors::{Code, Fault, Result};
-use crate::fold::Stored;
-use crate::status::{MILESTONES, Milestone};
+use crate::status::Milestone;
 use serde::{Deserialize, Serialize};
 
 /// The argument of every trigger of a pair.
@@ -111,15 +110,6 @@ impl Mapping {
                 "Mappings are made by msgstatus.attach: run msgstatus.detach and attach again.",
             )
         })
-    }
-
-    /// What the messages table can hold of a folded row. A status map holds every milestone.
-    pub fn stored(&self) -> Stored {
-        let mut milestones = [false; MILESTONES];
-        for m in Milestone::ALL {
-            milestones[m as usize] = self.m.milestone(m).is_some() || self.m.status_map.is_some();
-        }
-        Stored { status_at: self.m.status_at.is_some(), seen: self.m.statuses_seen.is_some(), milestones }
     }
 
     /// Does the table keep errors at all?

@@ -6,11 +6,11 @@ use super::sql::{Shape, Types};
 use super::{Side, Table};
 use crate::datum::text_datum;
 use crate::errors::{Code, Fault, Result};
-use crate::fold::Ranks;
-use crate::key::{KeyType, c_string};
+use crate::fold::{Hold, Ranks, Stored};
+use crate::key::{KeyType, c_string, collate_clause};
 use crate::spi::{Plan, Spi};
 use crate::status::Milestone;
-use crate::status::oids::StatusOids;
+use crate::status::oids::{StatusOids, extension_schema};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::ffi::CString;
 
@@ -18,15 +18,16 @@ use std::ffi::CString;
 pub struct Columns {
     pub key: KeyType,
     pub shape: Shape,
+    pub stored: Stored,
 }
 
 /// The two tables of a pair, and its mapping as `tracked` has it, where it has.
-pub fn tables(mapping: Mapping, fired: Option<(Side, Oid)>) -> Result<(Mapping, Table, Table)> {
+pub fn tables(mapping: Mapping, fired: Option<(Side, Oid)>) -> Result<(Mapping, bool, Table, Table)> {
     if let Some((messages, log, known)) = tracked(mapping.pair)? {
         let meant = fired.is_none_or(|(side, oid)| descends(oid, if side == Side::Log { log } else { messages }));
         if meant {
             let tables = (existing(messages, &known.messages)?, existing(log, &known.log)?);
-            return Ok((known, tables.0, tables.1));
+            return Ok((known, true, tables.0, tables.1));
         }
     }
     // Not tracked here (a shard, a replica): the names count, and nobody vouches for the pair. Then a table may only
@@ -49,7 +50,7 @@ pub fn tables(mapping: Mapping, fired: Option<(Side, Oid)>) -> Result<(Mapping, 
             "Attach the two tables with msgstatus.attach, or let one role own both.",
         ));
     }
-    Ok((mapping, messages, log))
+    Ok((mapping, false, messages, log))
 }
 
 fn tracked(pair: i32) -> Result<Option<(Oid, Oid, Mapping)>> {
@@ -146,6 +147,50 @@ pub fn attribute(relation: Oid, column: &str) -> Option<(i16, Oid, i32, Oid)> {
     }
 }
 
+/// What the messages table can hold of a folded row. A status map holds every milestone that has no column.
+fn stored(mapping: &Mapping, messages: &Table) -> Stored {
+    let m = &mapping.m;
+    let modifier = |column: Option<&str>| {
+        column.and_then(|c| attribute(messages.oid, c)).map(|(_, oid, modifier, _)| (oid, modifier))
+    };
+    let time = |column: Option<&str>, without: Hold| match modifier(column) {
+        None => without,
+        // A timestamp's modifier is its number of decimals.
+        Some((_, decimals @ 0..=5)) => Hold::Steps(10_i64.pow(6 - decimals as u32)),
+        Some(_) => Hold::Steps(1),
+    };
+    // A varchar's modifier is its length and that of a varlena header.
+    let length = |column: Option<&str>| match modifier(column) {
+        Some((pg_sys::VARCHAROID, n)) if n > 4 => usize::try_from(n - 4).ok(),
+        _ => None,
+    };
+    let without = if m.status_map.is_some() { Hold::Iso } else { Hold::Not };
+    Stored {
+        status_at: time(m.status_at.as_deref(), Hold::Not),
+        seen: m.statuses_seen.is_some(),
+        milestones: Milestone::ALL.map(|at| time(m.milestone(at), without)),
+        code_length: length(m.error_code.as_deref()),
+        message_length: length(m.error_message.as_deref()),
+    }
+}
+
+/// Is a column NOT NULL?
+fn is_required(table: &Table, column: &str) -> bool {
+    attribute(table.oid, column).is_some_and(|(number, ..)| {
+        // SAFETY: a syscache tuple is read before it is released.
+        unsafe {
+            let cache = pg_sys::SysCacheIdentifier::ATTNUM as i32;
+            let tuple = pg_sys::SearchSysCache2(cache, Datum::from(table.oid), Datum::from(number));
+            if tuple.is_null() {
+                return false;
+            }
+            let required = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_attribute>()).attnotnull;
+            pg_sys::ReleaseSysCache(tuple);
+            required
+        }
+    })
+}
+
 /// A column that plays a role, or the error that names it.
 pub fn required(table: &Table, role: &str, column: &str) -> Result<(i16, Oid, i32, Oid)> {
     attribute(table.oid, column).ok_or_else(|| {
@@ -199,15 +244,13 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
     declared(messages, "status_map", m.status_map.as_deref(), Kind::Jsonb)?;
     declared(messages, "final", m.final_.as_deref(), Kind::Boolean)?;
     declared(log, "log.delivery_id", l.delivery_id.as_deref(), Kind::Integer)?;
-    for (role, column) in [
-        ("log.provider", &l.provider),
-        ("log.error_code", &l.error_code),
-        ("log.error_message", &l.error_message),
-        ("log.source", &l.source),
-        ("log.payload", &l.payload),
-    ] {
-        declared(log, role, column.as_deref(), Kind::Any)?;
-    }
+    types.log_provider = declared(log, "log.provider", l.provider.as_deref(), Kind::Any)?;
+    types.log_error_code = declared(log, "log.error_code", l.error_code.as_deref(), Kind::Any)?;
+    types.log_error_message = declared(log, "log.error_message", l.error_message.as_deref(), Kind::Any)?;
+    types.log_source = declared(log, "log.source", l.source.as_deref(), Kind::Any)?;
+    types.log_payload = declared(log, "log.payload", l.payload.as_deref(), Kind::Any)?;
+    types.error_code_required = m.error_code.as_deref().is_some_and(|c| is_required(messages, c));
+    types.error_message_required = m.error_message.as_deref().is_some_and(|c| is_required(messages, c));
     let shape = Shape {
         messages: relation_name(messages.oid),
         log: relation_name(log.oid),
@@ -215,10 +258,26 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
         equals: key.sql_equals(),
         collate: key.sql_collate().to_owned(),
         partitioned: messages.partitioned,
+        key_collation: collate_clause(collation),
         labels: log_status == StatusOids::get()?.enum_type,
         types,
     };
-    Ok(Columns { key, shape })
+    Ok(Columns { key, shape, stored: stored(mapping, messages) })
+}
+
+/// Does a BEFORE UPDATE trigger of somebody else see rows of these messages, and so what the engine writes?
+pub fn has_meddlers(messages: &Table) -> Result<bool> {
+    let spi = Spi::connect()?;
+    let sql = "
+        SELECT 1
+          FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) g.tgfoid
+         WHERE (g.tgrelid OPERATOR(pg_catalog.=) $1
+                OR g.tgrelid OPERATOR(pg_catalog.=) ANY (SELECT t.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1) t))
+           AND p.pronamespace OPERATOR(pg_catalog.<>) $2
+           AND (g.tgtype OPERATOR(pg_catalog.&) 19::pg_catalog.int2) OPERATOR(pg_catalog.=) 19
+         LIMIT 1";
+    let args = [Some(Datum::from(messages.oid)), Some(Datum::from(extension_schema()))];
+    Ok(!spi.once(sql, &[pg_sys::OIDOID, pg_sys::OIDOID], &args)?.is_empty())
 }
 
 /// The ranks of a policy; a status that the policy does not list keeps its default rank.

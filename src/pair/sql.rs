@@ -18,9 +18,18 @@ pub struct Shape {
     pub equals: String,
     pub collate: String,
     pub partitioned: bool,
+    /// `COLLATE …` with the collation of the message key, where it has one.
+    pub key_collation: String,
     /// The log's status column is `delivery_status`.
     pub labels: bool,
     pub types: Types,
+}
+
+impl Shape {
+    /// The messages table in FROM and UPDATE: without tables that merely inherit from it.
+    fn messages_only(&self) -> String {
+        if self.partitioned { self.messages.clone() } else { format!("ONLY {}", self.messages) }
+    }
 }
 
 /// Declared types of columns that need a cast: SQL type names with their modifiers.
@@ -30,8 +39,16 @@ pub struct Types {
     pub milestones: [Option<String>; 5],
     pub error_code: Option<String>,
     pub error_message: Option<String>,
+    /// Error columns that are NOT NULL hold an empty text where there is no error.
+    pub error_code_required: bool,
+    pub error_message_required: bool,
     pub event_at: Option<String>,
     pub created_at: Option<String>,
+    pub log_provider: Option<String>,
+    pub log_error_code: Option<String>,
+    pub log_error_message: Option<String>,
+    pub log_source: Option<String>,
+    pub log_payload: Option<String>,
 }
 
 /// A column that the engine writes, what of a folded row it takes, and how the value becomes one of its type.
@@ -99,6 +116,8 @@ enum Cast {
     Utc,
     /// Cut to what the column takes, as an explicit cast does: a long text must not fail a callback.
     To(String),
+    /// The same, and empty instead of NULL.
+    ToRequired(String),
 }
 
 impl Write {
@@ -107,6 +126,7 @@ impl Write {
             Cast::None => value.to_owned(),
             Cast::Utc => format!("pg_catalog.timezone('UTC', {value})"),
             Cast::To(t) => format!("{value}::{t}"),
+            Cast::ToRequired(t) => format!("coalesce({value}, '')::{t}"),
         }
     }
 }
@@ -136,7 +156,11 @@ pub fn columns_of_engine(m: &Mapping) -> Vec<String> {
 /// The columns that the engine writes, in the order of the parameters of [`update_one`] and [`update_many`].
 pub fn writes(m: &Mapping, types: &Types) -> Vec<Write> {
     let time = |sql_type: Option<&String>| if is_naive(sql_type) { Cast::Utc } else { Cast::None };
-    let text = |sql_type: &Option<String>| sql_type.clone().map_or(Cast::None, Cast::To);
+    let text = |sql_type: &Option<String>, required| match sql_type.clone() {
+        None => Cast::None,
+        Some(t) if required => Cast::ToRequired(t),
+        Some(t) => Cast::To(t),
+    };
     let mut all = vec![Write { column: m.m.status.clone(), role: Role::Status, cast: Cast::None }];
     let mut put = |column: Option<&str>, role, cast| {
         if let Some(column) = column {
@@ -149,8 +173,8 @@ pub fn writes(m: &Mapping, types: &Types) -> Vec<Write> {
         put(m.m.milestone(at), Role::Milestone(at), cast);
     }
     put(m.m.statuses_seen.as_deref(), Role::Seen, Cast::None);
-    put(m.m.error_code.as_deref(), Role::ErrorCode, text(&types.error_code));
-    put(m.m.error_message.as_deref(), Role::ErrorMessage, text(&types.error_message));
+    put(m.m.error_code.as_deref(), Role::ErrorCode, text(&types.error_code, types.error_code_required));
+    put(m.m.error_message.as_deref(), Role::ErrorMessage, text(&types.error_message, types.error_message_required));
     put(m.m.status_map.as_deref(), Role::StatusMap, Cast::To("pg_catalog.jsonb".to_owned()));
     put(m.m.final_.as_deref(), Role::Final, Cast::None);
     all
@@ -178,7 +202,7 @@ pub fn select_one(m: &Mapping, shape: &Shape, lock: bool) -> String {
     format!(
         "SELECT 1::bigint, {} FROM {} m WHERE m.{} {} $1{}",
         row_columns(m, shape),
-        shape.messages,
+        shape.messages_only(),
         quote(&m.m.key),
         shape.equals,
         if lock { " FOR NO KEY UPDATE" } else { "" },
@@ -194,7 +218,7 @@ pub fn select_many(m: &Mapping, shape: &Shape, lock: bool) -> String {
          JOIN {} m ON m.{key} {} k.key{}",
         row_columns(m, shape),
         shape.key_type,
-        shape.messages,
+        shape.messages_only(),
         shape.equals,
         if lock { &order } else { "" },
     )
@@ -216,7 +240,7 @@ pub fn update_one(m: &Mapping, shape: &Shape) -> String {
     };
     format!(
         "UPDATE {} m SET {} WHERE m.ctid OPERATOR(pg_catalog.=) $2 AND m.xmin OPERATOR(pg_catalog.=) $3 AND {place}",
-        shape.messages,
+        shape.messages_only(),
         set.join(", "),
     )
 }
@@ -247,7 +271,7 @@ pub fn update_many(m: &Mapping, shape: &Shape, mask: u32) -> String {
     }
     format!(
         "UPDATE {} m SET {} FROM unnest({}) AS v({}) WHERE {place}",
-        shape.messages,
+        shape.messages_only(),
         set.join(", "),
         arrays.join(", "),
         names.join(", "),
@@ -323,7 +347,7 @@ pub fn select_unmatched(m: &Mapping, shape: &Shape) -> String {
     format!(
         "SELECT {id}, {created}, l.{key}::pg_catalog.text, {provider}, l.{status}::pg_catalog.text, {event}, {code}, \
          {message}, {source} FROM {log} l WHERE l.{key} IS NOT NULL AND {parsed} IS NOT NULL \
-         AND NOT EXISTS (SELECT FROM {messages} m WHERE m.{message_key} {equals} l.{key}) ORDER BY 2, 1",
+         AND NOT EXISTS (SELECT FROM {messages} m WHERE m.{message_key} {equals} l.{key}{collation}) ORDER BY 2, 1",
         id = id.map_or("NULL::bigint".to_owned(), |c| format!("l.{}::bigint", quote(c))),
         created = read_time("l", m.l.created_at.as_deref(), shape.types.created_at.as_ref()),
         key = quote(&m.l.key),
@@ -334,8 +358,9 @@ pub fn select_unmatched(m: &Mapping, shape: &Shape) -> String {
         message = read_text("l", m.l.error_message.as_deref()),
         source = read_text("l", m.l.source.as_deref()),
         log = shape.log,
-        parsed = parsed(m),
-        messages = shape.messages,
+        parsed = parsed(m, shape),
+        collation = shape.key_collation,
+        messages = shape.messages_only(),
         message_key = quote(&m.m.key),
         equals = shape.equals,
     )
@@ -351,7 +376,7 @@ pub fn select_unrecognized(m: &Mapping, shape: &Shape) -> String {
         provider = provider(m),
         status = quote(&m.l.status),
         log = shape.log,
-        parsed = parsed(m),
+        parsed = parsed(m, shape),
     )
 }
 
@@ -364,36 +389,54 @@ fn provider(m: &Mapping) -> String {
     }
 }
 
-fn parsed(m: &Mapping) -> String {
+fn parsed(m: &Mapping, shape: &Shape) -> String {
+    if shape.labels {
+        return format!("l.{}", quote(&m.l.status));
+    }
     format!("msgstatus.parse_status(l.{}::pg_catalog.text, {})", quote(&m.l.status), provider(m))
 }
 
 /// Writes an event: key `$1`, status `$2`, event_at `$3`, error_code `$4`, error_message `$5`, payload `$6`,
-/// provider `$7`, source `$8`; columns to copy come from the message.
-pub fn insert_event(m: &Mapping, shape: &Shape) -> String {
+/// provider `$7`, source `$8`; columns to copy come from the message. Only columns that are `given` (by parameter, from
+/// 0) are named, so that the others get their defaults.
+pub fn insert_event(m: &Mapping, shape: &Shape, given: [bool; 8]) -> String {
+    let types = &shape.types;
     let mut columns = vec![quote(&m.l.key), quote(&m.l.status)];
-    let status_type = if shape.labels { "::msgstatus.delivery_status" } else { "" };
-    let mut values = vec!["e.key".to_owned(), format!("e.status{status_type}")];
-    let mut put = |column: Option<&str>, value: &str, naive: bool| {
+    let status = if shape.labels { "msgstatus.parse_status(e.status, e.provider)" } else { "e.status" };
+    let mut values = vec!["e.key".to_owned(), status.to_owned()];
+    let mut put = |column: Option<&str>, value: String| {
         if let Some(column) = column {
             columns.push(quote(column));
-            values.push(if naive { format!("pg_catalog.timezone('UTC', {value})") } else { value.to_owned() });
+            values.push(value);
         }
     };
-    put(m.l.event_at.as_deref(), "e.event_at", is_naive(shape.types.event_at.as_ref()));
-    put(m.l.error_code.as_deref(), "e.error_code", false);
-    put(m.l.error_message.as_deref(), "e.error_message", false);
-    put(m.l.payload.as_deref(), "e.payload", false);
-    put(m.l.provider.as_deref(), "e.provider", false);
-    put(m.l.source.as_deref(), "e.source", false);
+    if given[2] {
+        let naive = is_naive(types.event_at.as_ref());
+        let value = if naive { "pg_catalog.timezone('UTC', e.event_at)" } else { "e.event_at" };
+        put(m.l.event_at.as_deref(), value.to_owned());
+    }
+    let texts = [
+        (3, &m.l.error_code, "e.error_code", &types.log_error_code),
+        (4, &m.l.error_message, "e.error_message", &types.log_error_message),
+        (5, &m.l.payload, "e.payload", &types.log_payload),
+        (6, &m.l.provider, "e.provider", &types.log_provider),
+        (7, &m.l.source, "e.source", &types.log_source),
+    ];
+    for (i, column, value, sql_type) in texts {
+        if given[i] {
+            let cast = sql_type.as_ref().map_or(String::new(), |t| format!("::{t}"));
+            put(column.as_deref(), format!("{value}{cast}"));
+        }
+    }
     let mut from = "(SELECT $1, $2, $3, $4, $5, $6, $7, $8) \
                     AS e(key, status, event_at, error_code, error_message, payload, provider, source)"
         .to_owned();
     if !m.copy.is_empty() {
         for column in &m.copy {
-            put(Some(column), &format!("m.{}", quote(column)), false);
+            put(Some(column), format!("m.{}", quote(column)));
         }
-        from.push_str(&format!(" LEFT JOIN {} m ON m.{} {} e.key", shape.messages, quote(&m.m.key), shape.equals));
+        let messages = shape.messages_only();
+        from.push_str(&format!(" LEFT JOIN {messages} m ON m.{} {} e.key", quote(&m.m.key), shape.equals));
     }
-    format!("INSERT INTO {} ({}) SELECT {} FROM {from}", shape.log, columns.join(", "), values.join(", "),)
+    format!("INSERT INTO {} ({}) SELECT {} FROM {from}", shape.log, columns.join(", "), values.join(", "))
 }
