@@ -16,7 +16,8 @@
 //! found their messages takes no lock at all.
 
 use crate::apply;
-use crate::errors::{Fault, OrRaise, Result};
+use crate::boundary;
+use crate::errors::{Fault, Result};
 use crate::key::Key;
 use crate::pair::{Pair, cache};
 use crate::status::oids::extension_schema;
@@ -134,11 +135,11 @@ fn pending(pair: &Rc<Pair>, commits: Option<i64>, add: impl FnOnce(&mut Pending)
     });
 }
 
-#[pgrx::pg_guard]
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
     match event {
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
-            before_commit().or_raise();
+            // SAFETY: PostgreSQL calls this, on its thread, and this frame holds nothing to drop.
+            unsafe { boundary::enter(before_commit) };
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT
         | pg_sys::XactEvent::XACT_EVENT_ABORT
@@ -201,7 +202,7 @@ fn before_commit() -> Result<()> {
         }
         // What the fold fired and was deferred is due now; PostgreSQL's own turn at it is over.
         // SAFETY: the transaction is still in progress, as this callback is documented to run.
-        unsafe { pg_sys::AfterTriggerFireDeferred() };
+        unsafe { boundary::call(|| boundary::AfterTriggerFireDeferred()) };
     }
     if all.values().any(|p| !p.callbacks.is_empty()) {
         advance_commits()?;

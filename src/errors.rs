@@ -1,7 +1,6 @@
 //! Errors: a SQLSTATE, what is wrong with which value, and a hint that says what to do.
 
-use pgrx::pg_sys;
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::c_int;
 
 /// A SQLSTATE of this extension's contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +47,7 @@ impl Code {
     }
 
     /// PostgreSQL's `MAKE_SQLSTATE`: six bits a character.
-    fn packed(self) -> c_int {
+    pub fn packed(self) -> c_int {
         self.sqlstate().iter().rev().fold(0, |code, c| (code << 6) | c_int::from(c.wrapping_sub(b'0') & 0x3F))
     }
 }
@@ -82,54 +81,6 @@ impl Fault {
             "This should not happen. Please report it with the statement that led here.",
         )
     }
-
-    /// Raises the error in PostgreSQL. Does not return.
-    pub fn raise(self) -> ! {
-        let text = |s: String| CString::new(s.replace('\0', "")).unwrap_or_default();
-        let (message, hint) = (text(self.message), text(self.hint));
-        let detail = self.detail.map(text);
-        // SAFETY: the protocol of ereport: errstart, the fields, errfinish, on PostgreSQL's own thread. The
-        // formats are "%s" with one NUL-terminated string that outlives the call. errfinish leaves by
-        // longjmp, which the boundary turns into an unwind that drops the strings.
-        unsafe {
-            pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                if errstart(pg_sys::PGERROR as c_int, std::ptr::null()) {
-                    errcode(self.code.packed());
-                    errmsg(c"%s".as_ptr(), message.as_ptr());
-                    if let Some(detail) = &detail {
-                        errdetail(c"%s".as_ptr(), detail.as_ptr());
-                    }
-                    errhint(c"%s".as_ptr(), hint.as_ptr());
-                    errfinish(c"msgstatus".as_ptr(), 0, c"raise".as_ptr());
-                }
-            });
-        }
-        unreachable!("errfinish returned from an ERROR")
-    }
-}
-
-/// Ends a call from SQL: the value, or the error raised.
-pub trait OrRaise<T> {
-    fn or_raise(self) -> T;
-}
-
-impl<T> OrRaise<T> for Result<T> {
-    fn or_raise(self) -> T {
-        match self {
-            Ok(value) => value,
-            Err(fault) => fault.raise(),
-        }
-    }
-}
-
-// pgrx keeps these to itself and its ErrorReport takes only PostgreSQL's own codes, which MS001 is not.
-unsafe extern "C-unwind" {
-    fn errstart(elevel: c_int, domain: *const c_char) -> bool;
-    fn errcode(sqlerrcode: c_int) -> c_int;
-    fn errmsg(fmt: *const c_char, ...) -> c_int;
-    fn errdetail(fmt: *const c_char, ...) -> c_int;
-    fn errhint(fmt: *const c_char, ...) -> c_int;
-    fn errfinish(filename: *const c_char, lineno: c_int, funcname: *const c_char);
 }
 
 #[cfg(test)]

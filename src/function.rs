@@ -107,13 +107,15 @@ macro_rules! sql_function {
         /// Called by PostgreSQL only.
         #[doc(hidden)]
         #[unsafe(no_mangle)]
-        #[::pgrx::pg_guard]
         pub unsafe extern "C-unwind" fn $symbol(fcinfo: ::pgrx::pg_sys::FunctionCallInfo) -> ::pgrx::pg_sys::Datum {
-            use $crate::errors::OrRaise;
-            // SAFETY: PostgreSQL calls with a valid fcinfo.
-            let args = unsafe { $crate::function::Args::new(fcinfo) };
-            let value = $body(&args).or_raise();
-            args.answer(value)
+            // SAFETY: PostgreSQL calls with a valid fcinfo, on its thread, and this frame holds nothing to drop.
+            unsafe {
+                $crate::boundary::enter(|| {
+                    let args = $crate::function::Args::new(fcinfo);
+                    let value = $body(&args)?;
+                    Ok(args.answer(value))
+                })
+            }
         }
     };
 }

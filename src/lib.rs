@@ -15,6 +15,7 @@
 
 pub mod apply;
 pub mod attach;
+pub mod boundary;
 pub mod commit;
 pub mod datum;
 pub mod errors;

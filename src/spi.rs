@@ -4,6 +4,7 @@
 //! needs both otherwise: many rows a call, and a snapshot that sees what committed a moment ago even under
 //! REPEATABLE READ (as PostgreSQL's own foreign-key triggers do).
 
+use crate::boundary;
 use crate::errors::{Fault, Result};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::cell::Cell;
@@ -42,16 +43,10 @@ impl Spi {
         // prepared with, and the snapshot is registered by SPI for the duration of the call.
         unsafe {
             let snapshot = if read_only { pg_sys::GetActiveSnapshot() } else { pg_sys::GetLatestSnapshot() };
-            let code = pg_sys::SPI_execute_snapshot(
-                plan.plan,
-                values.as_mut_ptr(),
-                nulls.as_ptr(),
-                snapshot,
-                ptr::null_mut(),
-                read_only,
-                true,
-                0,
-            );
+            let (plan_ptr, values, nulls) = (plan.plan, values.as_mut_ptr(), nulls.as_ptr());
+            let code = boundary::call(|| {
+                boundary::SPI_execute_snapshot(plan_ptr, values, nulls, snapshot, ptr::null_mut(), read_only, true, 0)
+            });
             if code < 0 {
                 return Err(Fault::internal(format!("SPI gave {code} for: {}", plan.sql)));
             }

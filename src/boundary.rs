@@ -1,0 +1,131 @@
+//! Where PostgreSQL's errors and Rust meet.
+//!
+//! pgrx turns an error that PostgreSQL raises under a Rust frame into a panic and back, and on the way keeps only some
+//! of it: no CONTEXT, no constraint name, and no SQLSTATE but PostgreSQL's own. For calls that run the code of users
+//! (their triggers, their constraints) that is not enough: [`call`] carries the error through Rust as it is, and
+//! [`enter`] raises it again. So does `enter` with our own errors, among them MS001.
+
+use crate::errors::{Fault, Result};
+use pgrx::pg_sys;
+use std::ffi::{c_char, c_int};
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
+
+/// An error of PostgreSQL on its way through Rust frames.
+struct Thrown(*mut pg_sys::ErrorData);
+
+// SAFETY: a panic's payload has to be Send; this one never leaves PostgreSQL's only thread.
+unsafe impl Send for Thrown {}
+
+/// Calls into PostgreSQL where user code may run. An error unwinds the Rust frames up to [`enter`].
+///
+/// # Safety
+/// Called on PostgreSQL's thread, below an [`enter`]. `work` calls PostgreSQL and holds nothing that has to be dropped:
+/// an error jumps over its frame.
+#[expect(clippy::panic, reason = "the unwinding is the point: it ends in `enter`")]
+pub unsafe fn call<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: the protocol of PG_TRY and PG_CATCH. The jump buffer is in use only while its frame lives, and what was
+    // current before is current again on both ways out.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let (handler, callbacks) = (pg_sys::PG_exception_stack, pg_sys::error_context_stack);
+        let mut result = MaybeUninit::uninit();
+        let jumped = cee_scape::call_with_sigsetjmp(false, |buffer| {
+            pg_sys::PG_exception_stack = std::ptr::from_ref(buffer).cast_mut().cast();
+            result.write(work());
+            0
+        });
+        pg_sys::PG_exception_stack = handler;
+        pg_sys::error_context_stack = callbacks;
+        if jumped == 0 {
+            return result.assume_init();
+        }
+        // PostgreSQL left us in its error context, which is no place to copy the error to.
+        pg_sys::CurrentMemoryContext = context;
+        let error = pg_sys::CopyErrorData();
+        pg_sys::FlushErrorState();
+        panic_any(Thrown(error))
+    }
+}
+
+/// Runs Rust for PostgreSQL: gives the value, or raises the error once no Rust frame is left to unwind.
+///
+/// # Safety
+/// Called on PostgreSQL's thread by a function that PostgreSQL called and that holds nothing to drop.
+pub unsafe fn enter<T>(work: impl FnOnce() -> Result<T>) -> T {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => value,
+        // SAFETY: as the caller promises; both take their argument apart before they jump.
+        Ok(Err(fault)) => unsafe { raise(fault) },
+        Err(payload) => match payload.downcast::<Thrown>() {
+            Ok(thrown) => {
+                let error = thrown.0;
+                drop(thrown);
+                // SAFETY: a copy of an error that PostgreSQL made; raising it jumps over frames with nothing to drop.
+                unsafe { ReThrowError(error) }
+            }
+            // SAFETY: an error that pgrx carries, or a panic: pgrx reports either.
+            Err(other) => unsafe { pg_sys::panic::pgrx_extern_c_guard(move || resume_unwind(other)) },
+        },
+    }
+}
+
+/// Raises one of our errors.
+///
+/// # Safety
+/// As for [`enter`].
+unsafe fn raise(fault: Fault) -> ! {
+    let (code, texts) = (fault.code.packed(), [Some(fault.message), fault.detail, Some(fault.hint)]);
+    let [message, detail, hint] = texts.map(|t| t.map_or(std::ptr::null(), |t| palloc_text(&t)));
+    // SAFETY: the protocol of ereport: errstart, the fields, errfinish. The formats are "%s" with one NUL-terminated
+    // string. errfinish jumps; nothing is left to drop.
+    unsafe {
+        if errstart(pg_sys::PGERROR as c_int, std::ptr::null()) {
+            errcode(code);
+            errmsg(c"%s".as_ptr(), message);
+            if !detail.is_null() {
+                errdetail(c"%s".as_ptr(), detail);
+            }
+            errhint(c"%s".as_ptr(), hint);
+            errfinish(c"msgstatus".as_ptr(), 0, c"raise".as_ptr());
+        }
+    }
+    unreachable!("errfinish returned from an ERROR")
+}
+
+/// A copy of a text as a C string in PostgreSQL's memory, which an error cleans up.
+fn palloc_text(text: &str) -> *const c_char {
+    let bytes: Vec<u8> = text.bytes().filter(|&b| b != 0).collect();
+    // SAFETY: allocates a byte more than it copies, for the NUL.
+    unsafe {
+        let copy = pg_sys::palloc0(bytes.len() + 1).cast::<u8>();
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), copy, bytes.len());
+        copy.cast()
+    }
+}
+
+// These jump, so they are called as they are and not through pgrx's guard.
+unsafe extern "C-unwind" {
+    fn ReThrowError(edata: *mut pg_sys::ErrorData) -> !;
+    fn errstart(elevel: c_int, domain: *const c_char) -> bool;
+    fn errcode(sqlerrcode: c_int) -> c_int;
+    fn errmsg(fmt: *const c_char, ...) -> c_int;
+    fn errdetail(fmt: *const c_char, ...) -> c_int;
+    fn errhint(fmt: *const c_char, ...) -> c_int;
+    fn errfinish(filename: *const c_char, lineno: c_int, funcname: *const c_char);
+}
+
+// PostgreSQL's own functions, for calls below `call`: pgrx's bindings would catch the error first.
+unsafe extern "C-unwind" {
+    pub fn SPI_execute_snapshot(
+        plan: pg_sys::SPIPlanPtr,
+        values: *mut pg_sys::Datum,
+        nulls: *const c_char,
+        snapshot: pg_sys::Snapshot,
+        crosscheck: pg_sys::Snapshot,
+        read_only: bool,
+        fire_triggers: bool,
+        tcount: std::ffi::c_long,
+    ) -> c_int;
+    pub fn AfterTriggerFireDeferred();
+}
