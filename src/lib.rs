@@ -50,3 +50,18 @@ pgrx::extension_sql_file!("../sql/20_tables.sql", name = "tables", requires = ["
 pgrx::extension_sql_file!("../sql/30_engine.sql", name = "engine", requires = ["tables"]);
 pgrx::extension_sql_file!("../sql/40_functions.sql", name = "functions", requires = ["engine"]);
 pgrx::extension_sql_file!("../sql/90_rights.sql", name = "rights", finalize);
+
+#[cfg(any(test, feature = "pg_test"))]
+#[allow(clippy::expect_used, reason = "a test says what it expected and stops")]
+mod in_server;
+
+/// What pgrx's test framework asks for.
+#[cfg(test)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    #[must_use]
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec![]
+    }
+}
