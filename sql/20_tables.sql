@@ -8,7 +8,7 @@ CREATE TABLE msgstatus.policy (
 );
 COMMENT ON TABLE msgstatus.policy IS
     'Which status replaces which: the higher rank stands, at equal rank the earlier event. Add policies of your own with INSERT; a status that is left out keeps its default rank.';
-COMMENT ON COLUMN msgstatus.policy.policy IS 'name, for attach(policy => …)';
+COMMENT ON COLUMN msgstatus.policy.policy IS 'name, for attach(policy => ...)';
 COMMENT ON COLUMN msgstatus.policy.status IS 'the status';
 COMMENT ON COLUMN msgstatus.policy.rank IS 'its rank under this policy';
 

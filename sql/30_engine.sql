@@ -129,6 +129,8 @@ BEGIN
         'What providers said about messages, a row an event, as it came. Insert into it; msgstatus folds it into ' || messages_table);
     IF partition_log THEN
         EXECUTE format('CREATE SEQUENCE %I.%I OWNED BY %s.delivery_id', schema, stem || '_delivery_id_seq', log_table);
+        -- A default asks for rights that an identity does not: INSERT on the log is to be enough.
+        EXECUTE format('GRANT USAGE ON SEQUENCE %I.%I TO PUBLIC', schema, stem || '_delivery_id_seq');
         EXECUTE format('ALTER TABLE %s ALTER delivery_id SET DEFAULT nextval(%L)', log_table,
             format('%I.%I', schema, stem || '_delivery_id_seq'));
         EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY (delivery_id, created_at)', log_table);

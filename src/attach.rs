@@ -148,7 +148,14 @@ fn detach(args: &Args) -> Result<Option<Datum>> {
 
 /// Refuses changes of the built-in policies and the removal of one in use, and announces all others to every session.
 fn policy_trigger(args: &Args) -> Result<Option<Datum>> {
-    let call = Call::of(args, Made::AfterRow)?;
+    let call = Call::of(args, Made::PolicyChange)?;
+    if call.is_truncate() {
+        return Err(Fault::new(
+            Code::NotAllowed,
+            "msgstatus.policy can't be truncated: the built-in policies are in it",
+            "Remove a policy of your own with DELETE.",
+        ));
+    }
     if call.relation() != cache::policy_table() {
         return Err(Fault::new(
             Code::NotReady,
@@ -183,7 +190,7 @@ fn policy_trigger(args: &Args) -> Result<Option<Datum>> {
         return Err(Fault::new(
             Code::NotReady,
             format!("policy \"{policy}\" is in use"),
-            "SELECT messages FROM msgstatus.tracked WHERE policy = … lists the tables: detach them first. To change a rank, use UPDATE.",
+            "SELECT messages FROM msgstatus.tracked WHERE policy = ... lists the tables: detach them first. To change a rank, use UPDATE.",
         ));
     }
     // SAFETY: sends an invalidation for an existing relation with this transaction's commit.
@@ -205,7 +212,7 @@ fn ddl(spi: &Spi, text: &str) -> Result<()> {
 }
 
 fn text(value: &str) -> Option<Datum> {
-    Some(text_datum(value.as_bytes()))
+    Some(text_datum(&crate::encoding::to_server(value)))
 }
 
 fn key_type(table: &Table, role: &str, column: &str) -> Result<(Oid, KeyType)> {

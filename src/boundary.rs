@@ -95,7 +95,7 @@ unsafe fn raise(fault: Fault) -> ! {
 
 /// A copy of a text as a C string in PostgreSQL's memory, which an error cleans up.
 fn palloc_text(text: &str) -> *const c_char {
-    let bytes: Vec<u8> = text.bytes().filter(|&b| b != 0).collect();
+    let bytes: Vec<u8> = crate::encoding::to_server(text).into_iter().filter(|&b| b != 0).collect();
     // SAFETY: allocates a byte more than it copies, for the NUL.
     unsafe {
         let copy = pg_sys::palloc0(bytes.len() + 1).cast::<u8>();

@@ -43,7 +43,7 @@ impl Args {
     }
 
     pub fn string(&self, i: usize) -> Option<String> {
-        self.text(i).map(|b| String::from_utf8_lossy(&b).into_owned())
+        self.text(i).map(|b| crate::encoding::from_server(&b))
     }
 
     /// An oid or regclass argument.

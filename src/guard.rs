@@ -233,7 +233,7 @@ fn updated(pair: &Pair, old: &Row, new: &Row) -> (Row, bool) {
 fn regression(call: &Call, columns: &Columns, old: &Row, new: &Row) -> Fault {
     let label = |s: Option<Status>| s.map_or("NULL", Status::label);
     let key = attribute_of(call.new_tuple(), &columns.key, call.descriptor())
-        .map_or_else(|| "NULL".to_owned(), |d| columns.key.with_text(d, |t| String::from_utf8_lossy(t).into_owned()));
+        .map_or_else(|| "NULL".to_owned(), |d| columns.key.with_text(d, crate::encoding::from_server));
     Fault::new(
         Code::Regression,
         format!("status of message \"{key}\" can't go from {} to {}", label(old.status), label(new.status)),

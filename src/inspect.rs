@@ -2,6 +2,7 @@
 
 use crate::apply;
 use crate::datum::text_datum;
+use crate::encoding::{from_server, to_server};
 use crate::errors::{Code, Fault, Result};
 use crate::fold::{Event, Fold, Join, Row, Time, Verdict};
 use crate::function::Args;
@@ -126,8 +127,8 @@ fn verify(args: &Args) -> Result<Option<Datum>> {
             let name = text_datum(&pair.key.text(&key));
             for (column, a, b) in columns(&pair, &stored, &folded) {
                 if a != b {
-                    let text = |t: Option<String>| t.map(|t| text_datum(t.as_bytes()));
-                    set.put(&[Some(name), Some(text_datum(column.as_bytes())), text(a), text(b)])?;
+                    let text = |t: Option<String>| t.map(|t| text_datum(&to_server(&t)));
+                    set.put(&[Some(name), Some(text_datum(&to_server(&column))), text(a), text(b)])?;
                 }
             }
         }
@@ -142,7 +143,7 @@ type Compared = (String, Option<String>, Option<String>);
 fn columns(pair: &Pair, stored: &Row, folded: &Row) -> Vec<Compared> {
     let status = |r: &Row| r.status.map(|s| s.label().to_owned());
     let time = |t: Option<Time>| t.map(|t| status_map::format(t).unwrap_or_else(|| "infinity".to_owned()));
-    let bytes = |t: &Option<Box<[u8]>>| t.as_deref().map(|t| String::from_utf8_lossy(t).into_owned());
+    let bytes = |t: &Option<Box<[u8]>>| t.as_deref().map(from_server);
     let code = |r: &Row| r.error.as_ref().and_then(|e| bytes(&e.code));
     let message = |r: &Row| r.error.as_ref().and_then(|e| bytes(&e.message));
     let m = &pair.mapping.m;

@@ -193,7 +193,7 @@ pub fn collate_clause(collation: Oid) -> String {
             return String::new();
         }
         let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_collation>();
-        let name = std::ffi::CStr::from_ptr((*form).collname.data.as_ptr()).to_string_lossy().into_owned();
+        let name = c_string((*form).collname.data.as_ptr().cast_mut());
         let schema = c_string(pg_sys::get_namespace_name((*form).collnamespace));
         pg_sys::ReleaseSysCache(tuple);
         format!(" COLLATE {}.{}", quote(&schema), quote(&name))
@@ -214,5 +214,5 @@ pub unsafe fn c_string(text: *mut std::ffi::c_char) -> String {
         return String::new();
     }
     // SAFETY: as the caller promises.
-    unsafe { std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned() }
+    unsafe { crate::encoding::from_server(std::ffi::CStr::from_ptr(text).to_bytes()) }
 }

@@ -18,6 +18,7 @@ pub mod attach;
 pub mod boundary;
 pub mod commit;
 pub mod datum;
+pub mod encoding;
 pub mod errors;
 pub mod fold;
 pub mod function;

@@ -32,7 +32,7 @@ fn apply_status(args: &Args) -> Result<Option<Datum>> {
         return Err(Fault::new(
             Code::InvalidArgument,
             "the status is NULL",
-            "Pass the provider's word, as in apply_status('SM…', 'delivered').",
+            "Pass the provider's word, as in apply_status('SM...', 'delivered').",
         ));
     }
     let verdict = log_trigger::verdict_on(pair.messages.oid, || {
@@ -59,7 +59,7 @@ fn apply_status(args: &Args) -> Result<Option<Datum>> {
         None => Err(Fault::new(
             Code::NotReady,
             format!("the log row was not judged: the trigger of {} did not fire", pair.mapping.log),
-            "Enable the trigger msgstatus_fold_… on the log, or attach the tables again.",
+            "Enable the trigger msgstatus_fold_... on the log, or attach the tables again.",
         )),
     }
 }

@@ -161,7 +161,7 @@ impl Rows<'_> {
     }
 
     pub fn string(&self, row: usize, col: usize) -> Option<String> {
-        self.text(row, col).map(|b| String::from_utf8_lossy(&b).into_owned())
+        self.text(row, col).map(|b| crate::encoding::from_server(&b))
     }
 }
 
@@ -187,7 +187,7 @@ pub struct Plan {
 impl Plan {
     /// Prepares `sql`; call with an open connection.
     pub fn prepare(sql: &str, types: &[Oid], indexed: bool) -> Result<Plan> {
-        let text = CString::new(sql).map_err(|_| Fault::internal("NUL in a statement"))?;
+        let text = CString::new(crate::encoding::to_server(sql)).map_err(|_| Fault::internal("NUL in a statement"))?;
         let mut types = types.to_vec();
         let options = if indexed { pg_sys::CURSOR_OPT_GENERIC_PLAN as c_int } else { 0 };
         // SAFETY: NUL-terminated text, as many types as we say. SPI copies both.

@@ -32,9 +32,13 @@ fn object(text: &[u8]) -> Map<String, Value> {
     }
 }
 
-/// ISO 8601 in UTC, with microseconds where there are any; `None` for infinity.
+/// The first and the last moment that a map can hold: years 1 to 9999, as ISO 8601 has them.
+pub const FIRST: Time = -730_119 * DAY;
+pub const LAST: Time = 2_921_940 * DAY - 1;
+
+/// ISO 8601 in UTC, with microseconds where there are any; `None` for what ISO 8601 can't say.
 pub fn format(t: Time) -> Option<String> {
-    if t == i64::MAX || t == i64::MIN {
+    if !(FIRST..=LAST).contains(&t) {
         return None;
     }
     let (year, month, day) = civil(t.div_euclid(DAY) + 10_957);
@@ -124,6 +128,15 @@ mod tests {
         assert_eq!(format(parse("2024-02-29T23:59:59.5Z").unwrap_or(0)).as_deref(), Some("2024-02-29T23:59:59.5Z"));
         assert_eq!(parse("yesterday"), None);
         assert_eq!(parse("2024-13-01T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn the_ends_of_the_calendar() {
+        assert_eq!(format(FIRST).as_deref(), Some("0001-01-01T00:00:00Z"));
+        assert_eq!(format(LAST).as_deref(), Some("9999-12-31T23:59:59.999999Z"));
+        assert_eq!(format(FIRST - 1), None);
+        assert_eq!(format(LAST + 1), None);
+        assert_eq!(format(FIRST).as_deref().and_then(parse), Some(FIRST));
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub enum Made {
     AfterInsertOrKey,
     /// BEFORE INSERT OR UPDATE of rows.
     BeforeWrite,
-    /// AFTER any change of rows.
-    AfterRow,
+    /// AFTER any change of rows, and BEFORE TRUNCATE.
+    PolicyChange,
 }
 
 impl Call {
@@ -52,7 +52,7 @@ impl Call {
             Made::AfterInsert => after && insert,
             Made::AfterInsertOrKey => after && (insert || update && row),
             Made::BeforeWrite => before && row && (insert || update),
-            Made::AfterRow => after && row,
+            Made::PolicyChange => after && row || before && call.is_truncate(),
         };
         if fits {
             return Ok(call);
@@ -77,6 +77,10 @@ impl Call {
 
     pub fn is_row(&self) -> bool {
         self.data().tg_event & pg_sys::TRIGGER_EVENT_ROW != 0
+    }
+
+    pub fn is_truncate(&self) -> bool {
+        self.data().tg_event & pg_sys::TRIGGER_EVENT_OPMASK == pg_sys::TRIGGER_EVENT_TRUNCATE
     }
 
     pub fn is_insert(&self) -> bool {

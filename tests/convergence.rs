@@ -34,12 +34,14 @@ fn connect() -> Option<Client> {
     };
     let mut client = Client::connect(&url, NoTls).expect("connect");
     // The extension may be there already, and tests run side by side.
-    client
-        .batch_execute(
-            "SET client_min_messages = warning; SELECT pg_advisory_lock(77);
-             CREATE EXTENSION IF NOT EXISTS msgstatus; SELECT pg_advisory_unlock(77); SET timezone = 'UTC'",
-        )
-        .expect("extension");
+    for step in [
+        "SET client_min_messages = warning; SET timezone = 'UTC'",
+        "SELECT pg_advisory_lock(77)",
+        "CREATE EXTENSION IF NOT EXISTS msgstatus",
+        "SELECT pg_advisory_unlock(77)",
+    ] {
+        client.batch_execute(step).expect(step);
+    }
     Some(client)
 }
 

@@ -103,7 +103,7 @@ pub fn usable_keys(messages: &Table, message_key: &str, log: &Table, log_key: &s
                 type_name(m_oid),
                 type_name(l_oid)
             ),
-            "Both keys need the same type: convert the log's column with ALTER TABLE … ALTER COLUMN … TYPE.",
+            "Both keys need the same type: convert the log's column with ALTER TABLE ... ALTER COLUMN ... TYPE.",
         ));
     }
     let missing = |what: &str, table: &Table, ddl: String| {

@@ -69,7 +69,7 @@ pub fn parse(text: &[u8]) -> Result<Map<String, Value>> {
             ),
         )
     };
-    let Ok(Value::Object(map)) = serde_json::from_slice(text) else {
+    let Ok(Value::Object(map)) = serde_json::from_str(&crate::encoding::from_server(text)) else {
         return Err(wrong("not a JSON object".into()));
     };
     for (role, value) in &map {

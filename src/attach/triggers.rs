@@ -93,32 +93,29 @@ pub fn create(mapping: &Mapping, messages: &Table, level: Level) -> Result<()> {
 pub fn drop(messages: &Table, log: &Table) -> Result<bool> {
     let spi = Spi::connect()?;
     let sql = "
-        SELECT g.tgname::pg_catalog.text, g.tgrelid::pg_catalog.oid
+        SELECT g.tgname::pg_catalog.text, g.tgrelid::pg_catalog.oid, g.tgargs
           FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) g.tgfoid
          WHERE p.pronamespace OPERATOR(pg_catalog.=) $3 AND g.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid
-           AND (g.tgrelid OPERATOR(pg_catalog.=) $1 AND p.proname OPERATOR(pg_catalog.<>) 'log_trigger'::pg_catalog.name
-                OR g.tgrelid OPERATOR(pg_catalog.=) $2 AND p.proname OPERATOR(pg_catalog.=) 'log_trigger'::pg_catalog.name
-                   AND pg_catalog.encode(g.tgargs, 'escape') OPERATOR(pg_catalog.~~) ('%' OPERATOR(pg_catalog.||) $4 OPERATOR(pg_catalog.||) '%'))";
-    // The argument names the messages table, as it was called when it was attached.
-    let found = |name: &str| -> Result<Vec<(String, Oid)>> {
-        let quoted = serde_json::to_string(name).unwrap_or_default();
-        let like = format!("\"messages\":{quoted}").replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        let args = [
-            Some(Datum::from(messages.oid)),
-            Some(Datum::from(log.oid)),
-            Some(Datum::from(extension_schema())),
-            super::text(&like),
-        ];
-        let rows = spi.once(sql, &[pg_sys::OIDOID, pg_sys::OIDOID, pg_sys::OIDOID, pg_sys::TEXTOID], &args)?;
-        Ok((0..rows.len())
-            .filter_map(|i| Some((rows.string(i, 0)?, Oid::from(rows.get(i, 1)?.value() as u32))))
-            .collect())
-    };
-    let triggers = found(&resolve::relation_name(messages.oid))?;
-    for (name, table) in &triggers {
-        ddl(&spi, &format!("DROP TRIGGER {} ON {}", quote(name), resolve::relation_name(*table)))?;
+           AND g.tgrelid OPERATOR(pg_catalog.=) CASE p.proname WHEN 'log_trigger' THEN $2 ELSE $1 END";
+    let args = [Some(Datum::from(messages.oid)), Some(Datum::from(log.oid)), Some(Datum::from(extension_schema()))];
+    let rows = spi.once(sql, &[pg_sys::OIDOID; 3], &args)?;
+    let name = resolve::relation_name(messages.oid);
+    let mut dropped = false;
+    for i in 0..rows.len() {
+        let (Some(trigger), Some(table)) = (rows.string(i, 0), rows.get(i, 1)) else { continue };
+        let table = Oid::from(table.value() as u32);
+        // A log may feed several messages tables: only the trigger for this one goes, or for one that is no more.
+        if table == log.oid {
+            let argument = rows.text(i, 2).unwrap_or_default();
+            let other = Mapping::read(argument.strip_suffix(b"\0").unwrap_or(&argument)).map(|m| m.messages);
+            if other.is_ok_and(|other| other != name && resolve::named(&other).is_ok()) {
+                continue;
+            }
+        }
+        ddl(&spi, &format!("DROP TRIGGER {} ON {}", quote(&trigger), resolve::relation_name(table)))?;
+        dropped = true;
     }
-    Ok(!triggers.is_empty())
+    Ok(dropped)
 }
 
 /// Drops the trigger on the log of a pair that is tracked, whatever its messages table was called once.

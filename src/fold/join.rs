@@ -31,7 +31,7 @@ pub enum Hold {
     Not,
     /// In multiples of so many microseconds: 1 for timestamptz, 1000000 for timestamptz(0).
     Steps(Time),
-    /// As ISO 8601 in a status map, which has no infinity and no years but 1 to 9999.
+    /// As ISO 8601 in a status map, which ends at the years 1 and 9999: what is beyond is held as the end.
     Iso,
 }
 
@@ -44,7 +44,7 @@ impl Hold {
             // Infinity stays what it is; the rest is rounded half up, as PostgreSQL does.
             Hold::Steps(_) if t == Time::MAX || t == Time::MIN => Some(t),
             Hold::Steps(step) => Some((t + step / 2).div_euclid(step) * step),
-            Hold::Iso => crate::status_map::format(t).map(|_| t),
+            Hold::Iso => Some(t.clamp(crate::status_map::FIRST, crate::status_map::LAST)),
         }
     }
 }

@@ -70,7 +70,7 @@ pub fn status_column(table: &Table, column: &str) -> Result<()> {
         format!("column \"{column}\" of table {name} is {}, not msgstatus.delivery_status", type_name(oid)),
         format!(
             "Convert it: SELECT msgstatus.convert_status('{name}', '{column}'); or add a column of type \
-             msgstatus.delivery_status and name it: status => '…'."
+             msgstatus.delivery_status and name it: status => '...'."
         ),
     ))
 }

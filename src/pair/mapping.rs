@@ -103,7 +103,7 @@ impl MessageColumns {
 impl Mapping {
     /// Reads the argument of a trigger, or what `tracked` holds.
     pub fn read(text: &[u8]) -> Result<Mapping> {
-        serde_json::from_slice(text).map_err(|e| {
+        serde_json::from_str(&crate::encoding::from_server(text)).map_err(|e| {
             Fault::new(
                 Code::InvalidArgument,
                 format!("a mapping of msgstatus can't be read: {e}"),

@@ -5,6 +5,7 @@ use super::mapping::Mapping;
 use super::sql::{Shape, Types};
 use super::{Side, Table};
 use crate::datum::text_datum;
+use crate::encoding::to_server;
 use crate::errors::{Code, Fault, Result};
 use crate::fold::{Hold, Ranks, Stored};
 use crate::key::{KeyType, c_string, collate_clause};
@@ -84,10 +85,11 @@ unsafe extern "C-unwind" {
     fn get_partition_ancestors(relid: Oid) -> *mut pg_sys::List;
 }
 
-fn named(name: &str) -> Result<Table> {
+/// A table by its qualified name.
+pub fn named(name: &str) -> Result<Table> {
     let spi = Spi::connect()?;
     let plan = Plan::prepare("SELECT pg_catalog.to_regclass($1)::pg_catalog.oid", &[pg_sys::TEXTOID], false)?;
-    let rows = spi.run(&plan, &[Some(text_datum(name.as_bytes()))])?;
+    let rows = spi.run(&plan, &[Some(text_datum(&to_server(name)))])?;
     match rows.get(0, 0) {
         Some(oid) => existing(Oid::from(oid.value() as u32), name),
         None => Err(missing(name)),
@@ -98,7 +100,7 @@ fn missing(name: &str) -> Fault {
     Fault::new(
         Code::UndefinedTable,
         format!("table {name} does not exist"),
-        "It was attached to msgstatus and is gone. Drop the msgstatus_… triggers of its counterpart, or create it again and attach it.",
+        "It was attached to msgstatus and is gone. Drop the msgstatus_... triggers of its counterpart, or create it again and attach it.",
     )
 }
 
@@ -134,7 +136,7 @@ pub fn relation_name(oid: Oid) -> String {
 
 /// A column's number, type, modifier and collation, if the relation has it.
 pub fn attribute(relation: Oid, column: &str) -> Option<(i16, Oid, i32, Oid)> {
-    let name = CString::new(column).ok()?;
+    let name = CString::new(to_server(column)).ok()?;
     let (mut oid, mut modifier, mut collation) = (pg_sys::InvalidOid, -1, pg_sys::InvalidOid);
     // SAFETY: catalog look-ups; the second only for a column that the first found.
     unsafe {
@@ -286,7 +288,7 @@ pub fn ranks(policy: &str) -> Result<Ranks> {
     let spi = Spi::connect()?;
     let sql = "SELECT p.status, p.rank FROM msgstatus.policy p WHERE p.policy OPERATOR(pg_catalog.=) $1";
     let plan = Plan::prepare(sql, &[pg_sys::TEXTOID], false)?;
-    let rows = spi.run(&plan, &[Some(text_datum(policy.as_bytes()))])?;
+    let rows = spi.run(&plan, &[Some(text_datum(&to_server(policy)))])?;
     if rows.is_empty() {
         return Err(Fault::new(
             Code::InvalidArgument,
