@@ -22,31 +22,28 @@ CREATE FUNCTION msgstatus.rank(status msgstatus.delivery_status) RETURNS smallin
 COMMENT ON FUNCTION msgstatus.rank(msgstatus.delivery_status) IS
     'Rank of a status under the default policy, first_final. The higher rank stands; final outcomes are equals.';
 
--- The functions below are inlined into the query that calls them. PostgreSQL inlines a STRICT function only if its
+-- The functions below are inlined into the query that calls them, and stored parsed, so that nothing is looked up or
+-- parsed again when they are. PostgreSQL inlines a STRICT function only if its
 -- body is strict too, which AND and OR are not. Hence the comparisons of booleans: x > y is "x and not y", and
 -- x <> y is "x or y" where both can't hold.
 
 CREATE FUNCTION msgstatus.is_final(status msgstatus.delivery_status) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    AS $$
-        SELECT ($1 OPERATOR(pg_catalog.>=) 'undelivered'::msgstatus.delivery_status)
-            OPERATOR(pg_catalog.<>) ($1 OPERATOR(pg_catalog.=) 'received'::msgstatus.delivery_status)
-    $$;
+    RETURN ($1 OPERATOR(pg_catalog.>=) 'undelivered'::msgstatus.delivery_status)
+            OPERATOR(pg_catalog.<>) ($1 OPERATOR(pg_catalog.=) 'received'::msgstatus.delivery_status);
 COMMENT ON FUNCTION msgstatus.is_final(msgstatus.delivery_status) IS
     'Nothing but read is expected after it: received, undelivered, failed, canceled, delivered, read.';
 
 CREATE FUNCTION msgstatus.is_success(status msgstatus.delivery_status) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    AS $$ SELECT $1 OPERATOR(pg_catalog.>=) 'delivered'::msgstatus.delivery_status $$;
+    RETURN $1 OPERATOR(pg_catalog.>=) 'delivered'::msgstatus.delivery_status;
 COMMENT ON FUNCTION msgstatus.is_success(msgstatus.delivery_status) IS
     'The message reached the handset: delivered, read.';
 
 CREATE FUNCTION msgstatus.is_failure(status msgstatus.delivery_status) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    AS $$
-        SELECT ($1 OPERATOR(pg_catalog.>=) 'undelivered'::msgstatus.delivery_status)
-            OPERATOR(pg_catalog.>) ($1 OPERATOR(pg_catalog.>=) 'canceled'::msgstatus.delivery_status)
-    $$;
+    RETURN ($1 OPERATOR(pg_catalog.>=) 'undelivered'::msgstatus.delivery_status)
+            OPERATOR(pg_catalog.>) ($1 OPERATOR(pg_catalog.>=) 'canceled'::msgstatus.delivery_status);
 COMMENT ON FUNCTION msgstatus.is_failure(msgstatus.delivery_status) IS
     'The provider says that the message did not arrive: undelivered, failed.';
 
@@ -54,21 +51,17 @@ COMMENT ON FUNCTION msgstatus.is_failure(msgstatus.delivery_status) IS
 -- are among those: unless new is below read and old is not below undelivered.
 CREATE FUNCTION msgstatus.supersedes(new msgstatus.delivery_status, old msgstatus.delivery_status) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    AS $$
-        SELECT ($1 OPERATOR(pg_catalog.>) $2) OPERATOR(pg_catalog.>)
+    RETURN ($1 OPERATOR(pg_catalog.>) $2) OPERATOR(pg_catalog.>)
                (($1 OPERATOR(pg_catalog.<) 'read'::msgstatus.delivery_status) OPERATOR(pg_catalog.>)
-                ($2 OPERATOR(pg_catalog.<) 'undelivered'::msgstatus.delivery_status))
-    $$;
+                ($2 OPERATOR(pg_catalog.<) 'undelivered'::msgstatus.delivery_status));
 COMMENT ON FUNCTION msgstatus.supersedes(msgstatus.delivery_status, msgstatus.delivery_status) IS
     'May new replace old under the default policy? True if the rank of new is higher.';
 
 CREATE FUNCTION msgstatus.precedes(a msgstatus.delivery_status, b msgstatus.delivery_status) RETURNS boolean
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    AS $$
-        SELECT ($2 OPERATOR(pg_catalog.>) $1) OPERATOR(pg_catalog.>)
+    RETURN ($2 OPERATOR(pg_catalog.>) $1) OPERATOR(pg_catalog.>)
                (($2 OPERATOR(pg_catalog.<) 'read'::msgstatus.delivery_status) OPERATOR(pg_catalog.>)
-                ($1 OPERATOR(pg_catalog.<) 'undelivered'::msgstatus.delivery_status))
-    $$;
+                ($1 OPERATOR(pg_catalog.<) 'undelivered'::msgstatus.delivery_status));
 COMMENT ON FUNCTION msgstatus.precedes(msgstatus.delivery_status, msgstatus.delivery_status) IS
     'Is a an earlier stage than b? supersedes with the arguments the other way round; behind operator <<.';
 

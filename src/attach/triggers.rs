@@ -12,6 +12,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 
 /// The triggers on messages, by name. Guards sort behind other BEFORE triggers, and so see what those did.
 const GUARD_INSERT: &str = "zzz_msgstatus_guard_insert";
+const GUARD_STATUS: &str = "zzz_msgstatus_guard_status";
 const GUARD_UPDATE: &str = "zzz_msgstatus_guard_update";
 const REPLAY_INSERT: &str = "msgstatus_replay_insert";
 const REPLAY_KEY: &str = "msgstatus_replay_key";
@@ -29,9 +30,10 @@ pub fn argument(mapping: &Mapping) -> Result<String> {
 fn statements(mapping: &Mapping, messages: &str, log: &str, level: Level, partitioned: bool) -> Result<Vec<String>> {
     let argument = pgrx::spi::quote_literal(argument(mapping)?);
     let m = &mapping.m;
-    let key = quote(&m.key);
     let moved = |column: &str| format!("OLD.{0} IS DISTINCT FROM NEW.{0}", quote(column));
-    let touched: Vec<String> = columns_of_engine(mapping).iter().map(|c| moved(c)).collect();
+    // A WHEN clause is parsed anew for every statement, so there is but one, on the status: it also catches a status
+    // that somebody's BEFORE trigger sets. The other columns are guarded where the statement names them.
+    let others: Vec<String> = columns_of_engine(mapping).iter().filter(|c| **c != m.status).map(|c| quote(c)).collect();
     let row = "FOR EACH ROW".to_owned();
     let many = "REFERENCING NEW TABLE AS msgstatus_new FOR EACH STATEMENT".to_owned();
     let of_log = if level == Level::Row { &row } else { &many };
@@ -48,7 +50,7 @@ fn statements(mapping: &Mapping, messages: &str, log: &str, level: Level, partit
         ),
         format!(
             "CREATE TRIGGER {REPLAY_KEY} AFTER UPDATE ON {messages} FOR EACH ROW \
-             WHEN ({} AND NEW.{key} IS NOT NULL) EXECUTE FUNCTION msgstatus.replay_trigger({argument})",
+             WHEN ({}) EXECUTE FUNCTION msgstatus.replay_trigger({argument})",
             moved(&m.key)
         ),
         format!(
@@ -56,11 +58,18 @@ fn statements(mapping: &Mapping, messages: &str, log: &str, level: Level, partit
              EXECUTE FUNCTION msgstatus.guard_trigger({argument})"
         ),
         format!(
-            "CREATE TRIGGER {GUARD_UPDATE} BEFORE UPDATE ON {messages} FOR EACH ROW \
+            "CREATE TRIGGER {GUARD_STATUS} BEFORE UPDATE ON {messages} FOR EACH ROW \
              WHEN ({}) EXECUTE FUNCTION msgstatus.guard_trigger({argument})",
-            touched.join(" OR ")
+            moved(&m.status)
         ),
     ];
+    if !others.is_empty() {
+        all.push(format!(
+            "CREATE TRIGGER {GUARD_UPDATE} BEFORE UPDATE OF {} ON {messages} FOR EACH ROW \
+             EXECUTE FUNCTION msgstatus.guard_trigger({argument})",
+            others.join(", ")
+        ));
+    }
     if level == Level::Row {
         // Changes applied by logical replication fire only triggers that are enabled always.
         let always = |table: &str, name: &str| format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}");
@@ -68,13 +77,17 @@ fn statements(mapping: &Mapping, messages: &str, log: &str, level: Level, partit
         all.push(always(messages, REPLAY_INSERT));
         all.push(always(messages, REPLAY_KEY));
     }
-    for (table, name, what) in [
+    let mut named = vec![
         (log, on_log(mapping.pair), "folds new rows into their messages"),
         (messages, REPLAY_INSERT.to_owned(), "folds in callbacks that came before their message"),
         (messages, REPLAY_KEY.to_owned(), "folds in callbacks that came before the message had its key"),
         (messages, GUARD_INSERT.to_owned(), "folds what is inserted directly"),
-        (messages, GUARD_UPDATE.to_owned(), "folds direct updates, so that no writer moves a status back"),
-    ] {
+        (messages, GUARD_STATUS.to_owned(), "folds direct updates of the status, so that no writer moves it back"),
+    ];
+    if !others.is_empty() {
+        named.push((messages, GUARD_UPDATE.to_owned(), "folds direct updates of milestones and errors"));
+    }
+    for (table, name, what) in named {
         all.push(format!("COMMENT ON TRIGGER {name} ON {table} IS 'msgstatus: {what}'"));
     }
     Ok(all)
