@@ -10,7 +10,7 @@ export PG_CONFIG DESTDIR
 .PHONY: help demo demo-stop test check bench install installcheck package clean
 
 help:
-	@echo 'make demo          a database with messages and a worker, ready to look at (demo-stop ends it)'
+	@echo 'make demo          real callback sequences folded in a private cluster, ready to look at (demo-stop ends it)'
 	@echo 'make test          all tests on PostgreSQL 15, 16, 17 and 18; PG=17 or PG="15 17" for some of them'
 	@echo 'make check         formatting, lints and the tests on one version (PG=15)'
 	@echo 'make bench         the measurements'

@@ -126,6 +126,6 @@ use_private_server() { # use_private_server NN
 
 # pgrx reads PostgreSQL's headers with libclang, which bindgen looks for in these places, among others.
 find_libclang() {
-  [ -n "${LIBCLANG_PATH:-}" ] || ldconfig -p 2>/dev/null | grep -q 'libclang[-.]' ||
-    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+  [ -n "${LIBCLANG_PATH:-}" ] || ldconfig -p 2>/dev/null | grep -q 'libclang[-.][s0-9]' ||
+    compgen -G '/usr/lib/llvm-*/lib/libclang[-.][s0-9]*' >/dev/null
 }

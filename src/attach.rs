@@ -129,21 +129,27 @@ fn detach(args: &Args) -> Result<Option<Datum>> {
     let (messages, log) = catalog::pair_of_tables(messages, log)?;
     catalog::lock_tracked()?;
     let pair = catalog::forget(&messages, &log)?;
-    if let Some(pair) = pair {
-        triggers::drop_on_log(pair, &log)?;
+    // Without a row in tracked there may still be triggers, from a restore of the schema without the data.
+    let gone = match pair {
+        Some(pair) => {
+            triggers::drop_on_log(pair, &log)?;
+            triggers::drop(&messages, &log)?;
+            true
+        }
+        None => catalog::not_yet_tracked(&messages).is_ok() && triggers::drop(&messages, &log)?,
+    };
+    if gone {
+        return Ok(None);
     }
-    if !triggers::drop(&messages, &log)? && pair.is_none() {
-        return Err(Fault::new(
-            Code::NotReady,
-            format!(
-                "table {} is not tracked by log {}",
-                resolve::relation_name(messages.oid),
-                resolve::relation_name(log.oid)
-            ),
-            "SELECT messages, log FROM msgstatus.tracked lists what is.",
-        ));
-    }
-    Ok(None)
+    Err(Fault::new(
+        Code::NotReady,
+        format!(
+            "table {} is not tracked by log {}",
+            resolve::relation_name(messages.oid),
+            resolve::relation_name(log.oid)
+        ),
+        "SELECT messages, log FROM msgstatus.tracked lists what is.",
+    ))
 }
 
 /// Refuses changes of the built-in policies and the removal of one in use, and announces all others to every session.

@@ -1,0 +1,188 @@
+-- verify, rebuild, settle, unmatched, unrecognized: what damage is found, and mended.
+\set VERBOSITY terse
+\set SHOW_CONTEXT never
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+SET datestyle = 'ISO';
+CREATE SCHEMA mend;
+SET search_path = mend;
+CREATE FUNCTION error_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    code text; message text; hint text;
+BEGIN
+    EXECUTE statement;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+    RETURN concat_ws(E'\n', code || ' ' || message, nullif('HINT: ' || hint, 'HINT: '));
+END
+$$;
+-- Nothing tracked, and not tracked.
+SELECT error_of('SELECT * FROM msgstatus.verify()');
+SELECT error_of('SELECT msgstatus.rebuild()');
+SELECT error_of($$SELECT msgstatus.apply_status('a', 'sent')$$);
+SELECT error_of('SELECT * FROM msgstatus.unmatched()');
+SELECT msgstatus.settle();
+CREATE TABLE plain (sid text);
+SELECT error_of($$SELECT * FROM msgstatus.verify(messages => 'mend.plain')$$);
+SELECT error_of($$SELECT * FROM msgstatus.history('a', 'mend.plain')$$);
+SELECT error_of($$SELECT msgstatus.detach('mend.plain', 'mend.plain')$$);
+
+SELECT msgstatus.create_tables('mend');
+-- A function that reads the whole pair in one line, for comparing.
+CREATE FUNCTION state() RETURNS text LANGUAGE sql AS $$
+    SELECT md5(string_agg(concat_ws('|', sid, status, status_at, sent_at, delivered_at, read_at, failed_at, canceled_at, error_code, error_message, statuses_seen, final), E'\n' ORDER BY sid))
+      FROM mend.messages
+$$;
+INSERT INTO messages (sid, status, status_at) SELECT 's' || lpad(g::text, 2, '0'), 'accepted', '2024-01-01 09:00+00' FROM generate_series(1, 12) g;
+INSERT INTO delivery_log (sid, status, event_at, error_code, error_message, created_at)
+SELECT 's' || lpad(g::text, 2, '0'), w, timestamptz '2024-01-01 10:00+00' + n * interval '1 minute', CASE WHEN w = 'failed' THEN '30003' END, CASE WHEN w = 'failed' THEN 'Unreachable' END,
+       now() - g * interval '1 day'
+  FROM generate_series(1, 12) g, unnest(CASE g % 3 WHEN 0 THEN '{sent,delivered}'::text[] WHEN 1 THEN '{sent,failed}' ELSE '{sent,delivered,read}' END) WITH ORDINALITY u(w, n);
+SELECT state() AS right \gset
+SELECT * FROM msgstatus.verify();
+
+-- Damage by hand, each column.
+BEGIN;
+SET LOCAL msgstatus.guard = off;
+UPDATE messages SET status = 'queued' WHERE sid = 's01';
+UPDATE messages SET status_at = '2024-01-02 00:00+00' WHERE sid = 's02';
+UPDATE messages SET sent_at = NULL, delivered_at = '2024-01-03 00:00+00' WHERE sid = 's03';
+UPDATE messages SET failed_at = NULL, error_code = NULL, error_message = NULL WHERE sid = 's04';
+UPDATE messages SET read_at = NULL WHERE sid = 's05';
+UPDATE messages SET statuses_seen = 0 WHERE sid = 's06';
+UPDATE messages SET error_message = 'Unreachable ' WHERE sid = 's07';
+DELETE FROM messages WHERE sid = 's12';
+UPDATE messages SET status = NULL WHERE false;
+COMMIT;
+-- A direct write that the log does not explain is no damage: nothing is moved below what it has reached.
+UPDATE messages SET status = 'read', read_at = '2024-01-01 12:00+00' WHERE sid = 's09';
+UPDATE messages SET delivered_at = '2024-01-01 08:00+00' WHERE sid = 's08';
+SELECT * FROM msgstatus.verify() ORDER BY 1, 2;
+SELECT message_key, count(*) FROM msgstatus.verify('3 days 1 hour') GROUP BY 1 ORDER BY 1;
+SELECT message_key, word FROM msgstatus.unmatched() ORDER BY 1, 2;
+SELECT msgstatus.rebuild('3 days 1 hour');
+SELECT DISTINCT message_key FROM msgstatus.verify() ORDER BY 1;
+SELECT msgstatus.settle('5 days 1 hour');
+SELECT DISTINCT message_key FROM msgstatus.verify() ORDER BY 1;
+SELECT msgstatus.rebuild();
+SELECT * FROM msgstatus.verify();
+SELECT msgstatus.rebuild(), msgstatus.settle(NULL);
+SELECT sid, status, read_at, delivered_at FROM messages WHERE sid IN ('s08', 's09') ORDER BY 1;
+INSERT INTO messages (sid, status, status_at) VALUES ('s12', 'accepted', '2024-01-01 09:00+00');
+SELECT msgstatus.verify();
+-- An error that was written directly is no damage either.
+UPDATE messages SET error_code = 'by hand' WHERE sid = 's03';
+SELECT * FROM msgstatus.verify();
+-- Back to where it was.
+SET msgstatus.guard = off;
+UPDATE messages SET status = 'accepted', status_at = '2024-01-01 09:00+00', sent_at = NULL, delivered_at = NULL, read_at = NULL, failed_at = NULL, error_code = NULL,
+       error_message = NULL, statuses_seen = 4;
+RESET msgstatus.guard;
+SELECT count(DISTINCT message_key) FROM msgstatus.verify();
+SELECT msgstatus.rebuild();
+SELECT state() = :'right' AS as_before;
+
+-- Triggers that were off: disabled, or the session a replica.
+ALTER TABLE delivery_log DISABLE TRIGGER USER;
+INSERT INTO delivery_log (sid, status, event_at) VALUES ('s01', 'delivered', '2024-01-01 09:30+00'), ('s02', 'undelivered', '2024-01-01 09:30+00'), ('new', 'sent', '2024-01-01 09:30+00');
+ALTER TABLE delivery_log ENABLE TRIGGER USER;
+SELECT error_of($$ALTER TABLE delivery_log DISABLE TRIGGER USER; SELECT msgstatus.apply_status('s01', 'read')$$);
+SELECT tgenabled FROM pg_trigger WHERE tgrelid = 'delivery_log'::regclass;
+SET session_replication_role = replica;
+INSERT INTO messages (sid) VALUES ('new');
+INSERT INTO delivery_log (sid, status, event_at) VALUES ('s03', 'read', '2024-01-01 11:30+00'), ('new 2', 'read', '2024-01-01 11:30+00');
+INSERT INTO messages (sid, status_at) VALUES ('new 2', now());
+UPDATE messages SET status = 'queued' WHERE sid = 's05';
+RESET session_replication_role;
+SELECT message_key, stored, folded FROM msgstatus.verify() WHERE "column" = 'status' ORDER BY 1;
+SELECT msgstatus.settle('0') >= 0 AS ran;
+SELECT msgstatus.settle();
+SELECT sid, status, status_at, sent_at FROM messages WHERE sid IN ('s01', 's02', 's03', 'new', 'new 2') ORDER BY 1;
+-- What is older than an hour is not settle's default to look at.
+SELECT message_key, stored, folded FROM msgstatus.verify() WHERE "column" = 'status' ORDER BY 1;
+SELECT msgstatus.settle('30 days');
+SELECT * FROM msgstatus.verify();
+-- Within a transaction that is rolled back nothing is mended.
+SET session_replication_role = replica;
+INSERT INTO delivery_log (sid, status) VALUES ('s06', 'read');
+RESET session_replication_role;
+BEGIN;
+SELECT msgstatus.settle();
+ROLLBACK;
+SELECT status FROM messages WHERE sid = 's06';
+BEGIN READ ONLY;
+SELECT count(*) > 0 AS damaged FROM msgstatus.verify();
+SELECT count(*) FROM msgstatus.history('s06');
+\set VERBOSITY sqlstate
+SELECT msgstatus.settle();
+\set VERBOSITY terse
+ROLLBACK;
+SELECT msgstatus.settle();
+SELECT status FROM messages WHERE sid = 's06';
+
+-- unmatched and unrecognized.
+INSERT INTO delivery_log (sid, provider, status, event_at, error_code, error_message, source, created_at) VALUES
+    ('nobody', 'twilio', 'sent', '2024-02-01 10:00+00', NULL, NULL, 'callback', '2024-02-01 10:00:01+00'),
+    ('nobody', 'aws', 'TEXT_BLOCKED', '2024-02-01 10:01+00', '1', 'blocked', 'poll', '2024-02-01 10:01:01+00'),
+    ('nobody', 'aws', 'sent', '2024-02-01 10:02+00', NULL, NULL, 'callback', '2024-02-01 10:02:01+00'),
+    ('s01', 'twilio', 'bounced', NULL, NULL, NULL, 'callback', '2024-02-01 10:03:01+00'),
+    ('s02', NULL, 'Bounced ', NULL, NULL, NULL, 'callback', '2024-02-01 10:04:01+00'),
+    ('s02', 'twilio', 'bounced', NULL, NULL, NULL, 'callback', '2024-02-01 10:05:01+00'),
+    ('nobody else', 'smpp', 'DELIVRD', NULL, NULL, NULL, 'manual', '2024-02-01 10:06:01+00');
+SELECT created_at, message_key, provider, word, event_at, error_code, error_message, source FROM msgstatus.unmatched();
+SELECT * FROM msgstatus.unrecognized() ORDER BY provider, word;
+SELECT count(*) FROM msgstatus.verify() WHERE message_key LIKE 'nobody%';
+INSERT INTO messages (sid, provider) VALUES ('nobody', 'aws');
+SELECT message_key, word FROM msgstatus.unmatched();
+SELECT status, error_code FROM messages WHERE sid = 'nobody';
+
+-- Many: more than a batch, with progress.
+TRUNCATE messages, delivery_log;
+SET session_replication_role = replica;
+INSERT INTO messages (sid) SELECT 'b' || g FROM generate_series(1, 110000) g;
+INSERT INTO delivery_log (sid, status) SELECT 'b' || g, 'delivered' FROM generate_series(1, 110000) g;
+RESET session_replication_role;
+SET client_min_messages = notice;
+SELECT msgstatus.rebuild();
+SET client_min_messages = warning;
+SELECT status, count(*) FROM messages GROUP BY 1;
+SELECT count(*) FROM msgstatus.verify();
+
+-- One pair that is broken does not keep the others from being settled, whoever made it.
+TRUNCATE messages, delivery_log;
+CREATE ROLE regress_mend_user;
+GRANT USAGE, CREATE ON SCHEMA mend TO regress_mend_user;
+SET ROLE regress_mend_user;
+SELECT msgstatus.create_tables('mend', 'broken', 'broken_log');
+INSERT INTO broken (sid) VALUES ('a');
+ALTER TABLE broken_log DROP COLUMN error_code;
+SELECT msgstatus.create_tables('mend', 'trapped', 'trapped_log');
+INSERT INTO trapped (sid) VALUES ('a');
+ALTER TABLE trapped_log DISABLE TRIGGER USER;
+INSERT INTO trapped_log (sid, status) VALUES ('a', 'sent');
+CREATE FUNCTION trap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'trapped as %', current_user; END $$;
+CREATE TRIGGER trap BEFORE UPDATE ON trapped FOR EACH ROW EXECUTE FUNCTION trap();
+RESET ROLE;
+SELECT msgstatus.create_tables('mend', 'after', 'after_log');
+SET session_replication_role = replica;
+INSERT INTO messages (sid) VALUES ('a');
+INSERT INTO delivery_log (sid, status) VALUES ('a', 'sent');
+INSERT INTO after (sid) VALUES ('a');
+INSERT INTO after_log (sid, status) VALUES ('a', 'sent');
+-- As a restore does, whose DROP nobody is told of.
+SELECT msgstatus.create_tables('mend', 'dropped', 'dropped_log');
+DROP TABLE dropped;
+RESET session_replication_role;
+SET client_min_messages = error;
+SELECT msgstatus.settle();
+SELECT m.status, a.status FROM messages m, after a;
+SET client_min_messages = warning;
+SELECT error_of($$INSERT INTO dropped_log (sid, status) VALUES ('a', 'sent')$$) ~ '^(no error|42P01)' AS as_documented;
+DROP TABLE dropped_log;
+SELECT messages FROM msgstatus.tracked ORDER BY messages::text;
+
+SET client_min_messages = error;
+DROP SCHEMA mend CASCADE;
+DROP ROLE regress_mend_user;
+SELECT count(*) FROM msgstatus.tracked;
