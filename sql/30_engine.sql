@@ -221,6 +221,12 @@ DECLARE
     gone record;
     doomed record;
 BEGIN
+    IF NOT EXISTS (SELECT FROM msgstatus.tracked t JOIN pg_event_trigger_dropped_objects() d
+                      ON d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid IN (t.messages::oid, t.log::oid)) THEN
+        RETURN;
+    END IF;
+    -- As attach and detach do: one at a time.
+    LOCK TABLE msgstatus.tracked IN SHARE ROW EXCLUSIVE MODE;
     FOR gone IN
         SELECT t.pair, t.messages::oid AS messages, t.log::oid AS log
           FROM msgstatus.tracked t

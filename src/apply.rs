@@ -7,9 +7,11 @@ use crate::errors::Result;
 use crate::fold::{Fold, Join, Row, Verdict};
 use crate::key::Key;
 use crate::pair::Pair;
+use crate::pair::sql::Lock;
 use crate::session::{ActAs, Rights};
 use crate::spi::Spi;
 use crate::status::Status;
+use crate::subtransaction::attempt;
 use rows::Found;
 
 pub use rows::{event_at as event_in, read_event};
@@ -31,6 +33,9 @@ pub struct Outcome {
 enum From {
     /// Events that are new; the log is asked where a row can't decide.
     Events,
+    /// The same, in a statement of more keys than one chunk. Its rows are waited for in key order: what it has done so
+    /// far is too much to be undone for a row that somebody has.
+    ManyEvents,
     /// The whole log of each key.
     Log,
 }
@@ -77,33 +82,37 @@ pub fn batch(pair: &Pair, mut groups: Vec<(Key, Fold)>) -> Result<Outcome> {
         same
     });
     let mut outcome = Outcome::default();
+    let from = if groups.len() > CHUNK { From::ManyEvents } else { From::Events };
     for part in groups.chunks(CHUNK) {
         let keys: Vec<&Key> = part.iter().map(|g| &g.0).collect();
         let folds: Vec<&Fold> = part.iter().map(|g| &g.1).collect();
-        let judged = in_scratch(|| chunk(pair, &keys, From::Events, &folds, None))?;
+        let judged = in_scratch(|| chunk(pair, &keys, from, &folds, None))?;
         outcome.written += judged.written;
         outcome.unmatched.extend(judged.unmatched.into_iter().map(|i| keys[i].clone()));
     }
     Ok(outcome)
 }
 
-/// Folds the whole log of these keys into their messages. Gives the number of messages that were written.
-pub fn refold(pair: &Pair, keys: &mut Vec<Key>) -> Result<u64> {
+/// Folds the whole log of these keys into their messages.
+pub fn refold(pair: &Pair, keys: &mut Vec<Key>) -> Result<Outcome> {
     keys.sort_unstable_by(|a, b| pair.key.compare(a, b));
     keys.dedup_by(|next, kept| pair.key.compare(next, kept).is_eq());
-    let mut written = 0;
+    let mut outcome = Outcome::default();
     for part in keys.chunks(CHUNK) {
-        written += in_scratch(|| -> Result<u64> {
+        in_scratch(|| -> Result<()> {
             let folds = rows::read_log(pair, Rights::Owner, &part.iter().collect::<Vec<_>>())?;
             let told: Vec<(&Key, &Fold)> = part.iter().zip(&folds).filter(|(_, f)| f.stands().is_some()).collect();
             if told.is_empty() {
-                return Ok(0);
+                return Ok(());
             }
             let (keys, folds): (Vec<&Key>, Vec<&Fold>) = told.into_iter().unzip();
-            Ok(chunk(pair, &keys, From::Log, &folds, None)?.written)
+            let judged = chunk(pair, &keys, From::Log, &folds, None)?;
+            outcome.written += judged.written;
+            outcome.unmatched.extend(judged.unmatched.into_iter().map(|i| keys[i].clone()));
+            Ok(())
         })?;
     }
-    Ok(written)
+    Ok(outcome)
 }
 
 /// The rows of these messages, as stored and as their log folds, where the two differ.
@@ -112,7 +121,7 @@ pub fn differences(pair: &Pair, rights: Rights, keys: &[Key]) -> Result<Vec<(Key
     let folds = rows::read_log(pair, rights, &keys)?;
     let _rights = rights.on(&pair.messages);
     let spi = Spi::connect()?;
-    let found = rows::read_many(pair, &spi, &keys, false)?;
+    let found = rows::read_many(pair, &spi, &keys, Lock::None)?;
     Ok(found
         .into_iter()
         .filter_map(|f| {
@@ -135,7 +144,7 @@ pub fn matched(pair: &Pair, keys: &[Key]) -> Result<Vec<Key>> {
         in_scratch(|| -> Result<()> {
             let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
             let spi = Spi::connect()?;
-            let found = rows::read_many(pair, &spi, &keys, false)?;
+            let found = rows::read_many(pair, &spi, &keys, Lock::None)?;
             matched.extend(found.into_iter().map(|f| keys[f.place].clone()));
             Ok(())
         })?;
@@ -159,7 +168,7 @@ struct Judged {
 }
 
 /// Looking at rows without locks first spares those that would not change, and costs those that would a second look.
-/// So chunks look first as long as the last one found that many rows need no change.
+/// So the chunks of a large statement look first as long as the last one found that many rows need no change.
 const WORTH_A_LOOK: usize = 4;
 
 /// One chunk of keys, in key order: locks the rows, decides and writes. Rows that would not change are sorted out
@@ -170,15 +179,16 @@ fn chunk(pair: &Pair, keys: &[&Key], from: From, folds: &[&Fold], judge: Option<
     let spi = Spi::connect()?;
     let mut known = vec![false; keys.len()];
     let decide = |found: &Found, place: usize| match from {
-        From::Events => decide(pair, found, folds[place]),
+        From::Events | From::ManyEvents => decide(pair, found, folds[place]),
         From::Log => Some(pair.stored.mask(found.row.join_log(folds[place], &pair.ranks))),
     };
 
     let mut todo: Vec<usize> = (0..keys.len()).collect();
-    let looked = from == From::Log || pair.look_first.get();
+    let mut expected = None;
+    let looked = from != From::ManyEvents || pair.look_first.get();
     if looked {
         todo.clear();
-        for found in rows::read_many(pair, &spi, keys, false)? {
+        for found in rows::read_many(pair, &spi, keys, Lock::None)? {
             known[found.place] = true;
             match decide(&found, found.place) {
                 Some(after) if after == found.row => judged.judge(pair, judge, &found, &after),
@@ -187,10 +197,13 @@ fn chunk(pair: &Pair, keys: &[&Key], from: From, folds: &[&Fold], judge: Option<
         }
         todo.sort_unstable();
         todo.dedup();
+        // They may be gone by the time they are locked.
+        todo.iter().for_each(|&i| known[i] = false);
+        expected = (from == From::Events).then_some(todo.len());
     }
 
     let locked_keys: Vec<&Key> = todo.iter().map(|&i| keys[i]).collect();
-    let locked = if todo.is_empty() { Vec::new() } else { rows::read_many(pair, &spi, &locked_keys, true)? };
+    let locked = lock(pair, &spi, &locked_keys, expected)?;
     // What a row can't decide, the log does: all of it that committed before the row was ours.
     let open: Vec<usize> = (0..locked.len())
         .filter(|&i| from == From::Log || decide(&locked[i], todo[locked[i].place]).is_none())
@@ -220,11 +233,50 @@ fn chunk(pair: &Pair, keys: &[&Key], from: From, folds: &[&Fold], judge: Option<
         judged.written = rows::write_many(pair, &spi, &locked_keys, &changed)?;
     }
     let found = known.iter().filter(|&&k| k).count();
-    if from == From::Events && found > 0 {
+    if from == From::ManyEvents && found > 0 {
         pair.look_first.set((found - changed.len().min(found)) * WORTH_A_LOOK > found);
     }
     judged.unmatched = (0..keys.len()).filter(|&i| !known[i]).collect();
     Ok(judged)
+}
+
+/// How often rows are tried for before they are waited for.
+const TRIES: usize = 8;
+
+/// Locks the messages with these keys.
+///
+/// Key order alone does not rule deadlocks out: before it commits, a transaction may find messages that were not there
+/// before ([`crate::commit`]), and lock them while it holds others with higher keys. So a statement does not wait for
+/// a row while it holds rows. It takes all or none, and while there are none it waits for one that it could not
+/// have. After some tries, and where it is not known which rows to expect, it waits in key order after all.
+fn lock(pair: &Pair, spi: &Spi, keys: &[&Key], expected: Option<usize>) -> Result<Vec<Found>> {
+    let mut tries = if expected.is_some() && keys.len() > 1 { TRIES } else { 0 };
+    while tries > 0 {
+        tries -= 1;
+        let mut missing = None;
+        let locked = attempt(|| {
+            let locked = rows::read_many(pair, spi, keys, Lock::Free)?;
+            let mut have = vec![false; keys.len()];
+            locked.iter().for_each(|f| have[f.place] = true);
+            missing = have.iter().position(|h| !h);
+            Ok(missing.is_none().then_some(locked))
+        })?;
+        if let Some(locked) = locked {
+            return Ok(locked);
+        }
+        if let Some(i) = missing {
+            // Waits for its turn, and gives it back: by then the row is free, or it is gone and will be missed for good.
+            let there = std::cell::Cell::new(false);
+            attempt(|| {
+                there.set(!rows::read_one(pair, spi, keys[i], true)?.is_empty());
+                Ok(None::<()>)
+            })?;
+            if !there.get() {
+                tries = 0;
+            }
+        }
+    }
+    if keys.is_empty() { Ok(Vec::new()) } else { rows::read_many(pair, spi, keys, Lock::Wait) }
 }
 
 impl Judged {

@@ -70,6 +70,25 @@ pub unsafe fn enter<T>(work: impl FnOnce() -> Result<T>) -> T {
     }
 }
 
+/// Does work that may fail without its caller failing; the error's message otherwise. For work in a subtransaction of
+/// its own, which ends on the way. A cancelled query and the end of the backend are not survived.
+pub fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(fault)) => Err(format!("{} ({})", fault.message, fault.hint)),
+        Err(payload) => match payload.downcast_ref::<Thrown>() {
+            // SAFETY: a copy of an error that PostgreSQL made, in memory of the caller.
+            Some(thrown) => unsafe {
+                if (*thrown.0).sqlerrcode == pgrx::PgSqlErrorCode::ERRCODE_QUERY_CANCELED as c_int {
+                    resume_unwind(payload);
+                }
+                Err(crate::key::c_string((*thrown.0).message))
+            },
+            None => resume_unwind(payload),
+        },
+    }
+}
+
 /// Raises one of our errors.
 ///
 /// # Safety
@@ -127,5 +146,6 @@ unsafe extern "C-unwind" {
         fire_triggers: bool,
         tcount: std::ffi::c_long,
     ) -> c_int;
+    pub fn SPI_cursor_fetch(portal: pg_sys::Portal, forward: bool, count: std::ffi::c_long);
     pub fn AfterTriggerFireDeferred();
 }

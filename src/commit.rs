@@ -166,6 +166,14 @@ fn before_commit() -> Result<()> {
         if all.is_empty() {
             return Ok(());
         }
+        for p in all.values() {
+            // A table lock that somebody holds is waited for before ours is taken, not while it is held.
+            // SAFETY: locks an existing relation until the end of the transaction, as reading it does.
+            unsafe {
+                pg_sys::LockRelationOid(p.pair.messages.oid, pg_sys::RowExclusiveLock as i32);
+                pg_sys::LockRelationOid(p.pair.log.oid, pg_sys::AccessShareLock as i32);
+            }
+        }
         for (&messages, p) in &all {
             lock(messages, p.mode());
         }
@@ -190,7 +198,8 @@ fn before_commit() -> Result<()> {
                 for key in &found {
                     p.callbacks.remove(key);
                 }
-                apply::refold(&p.pair, &mut found)?;
+                // A message may be gone again, or have another key, by the time its row is locked.
+                p.callbacks.extend(apply::refold(&p.pair, &mut found)?.unmatched);
                 if commits != p.commits_seen {
                     apply::refold(&p.pair, &mut p.messages)?;
                     p.commits_seen = commits;

@@ -3,6 +3,7 @@
 //! A direct INSERT or UPDATE is folded like an event at its own time: a status never moves back, milestones are
 //! filled in, and what an ORM writes back from a stale copy erases nothing.
 
+use crate::datum::{text_bytes, text_datum};
 use crate::errors::{Code, Fault, Result};
 use crate::fold::{Error, Event, Fold, Join, Row, Time};
 use crate::function::Args;
@@ -74,7 +75,7 @@ impl Version {
                 Role::Seen => row.seen = value.value() as i32,
                 Role::ErrorCode => code = Some(attribute.with_text(value, <[u8]>::to_vec)),
                 Role::ErrorMessage => message = Some(attribute.with_text(value, <[u8]>::to_vec)),
-                Role::StatusMap => map = attribute.with_text(value, status_map::read),
+                Role::StatusMap => map = in_map(value),
                 Role::Final => {}
             }
         }
@@ -277,13 +278,8 @@ fn rewritten(call: &Call, columns: &Columns, new: &Version, old: Option<&Version
                     replace(attribute, is_final.map(Datum::from));
                 }
             }
-            Role::StatusMap => {
-                let text = new.values[i].map(|d| attribute.with_text(d, <[u8]>::to_vec));
-                let known = text.as_deref().map(status_map::read).unwrap_or_default();
-                if known != folded.milestones {
-                    let map = status_map::write(text.as_deref(), &folded.milestones);
-                    replace(attribute, Some(jsonb(&map)?));
-                }
+            Role::StatusMap if new.values[i].map(in_map).unwrap_or_default() != folded.milestones => {
+                replace(attribute, Some(put_into(new.values[i], &folded.milestones)?));
             }
             _ => {}
         }
@@ -304,11 +300,34 @@ fn rewritten(call: &Call, columns: &Columns, new: &Version, old: Option<&Version
     })
 }
 
-fn jsonb(text: &str) -> Result<Datum> {
-    let text = std::ffi::CString::new(text).map_err(|_| Fault::internal("NUL in a status map"))?;
-    // SAFETY: jsonb's input function takes a C string.
+/// The milestones in a jsonb value.
+fn in_map(map: Datum) -> [Option<Time>; MILESTONES] {
+    Milestone::ALL.map(|m| {
+        let key = text_datum(m.label().as_bytes());
+        // SAFETY: gives the field's text, or null where there is none, also of what is no object.
+        let text = unsafe {
+            pgrx::direct_function_call_as_datum(pg_sys::jsonb_object_field_text, &[Some(map), Some(key)])
+                .map(|d| text_bytes(d))
+        };
+        text.and_then(|t| status_map::parse(&String::from_utf8_lossy(&t)))
+    })
+}
+
+/// A jsonb value with these milestones put into it, if it is an object; else a new one.
+fn put_into(map: Option<Datum>, milestones: &[Option<Time>; MILESTONES]) -> Result<Datum> {
+    let patch =
+        std::ffi::CString::new(status_map::write(milestones)).map_err(|_| Fault::internal("NUL in a status map"))?;
+    // SAFETY: jsonb's own functions: input takes a C string, typeof and concatenation take jsonb values.
     unsafe {
-        pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(Datum::from(text.as_ptr()))])
-            .ok_or_else(|| Fault::internal("a status map became null"))
+        let patch = pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(Datum::from(patch.as_ptr()))]);
+        let object = map.filter(|&m| {
+            pgrx::direct_function_call_as_datum(pg_sys::jsonb_typeof, &[Some(m)])
+                .is_some_and(|kind| text_bytes(kind) == b"object")
+        });
+        let joined = match object {
+            Some(map) => pgrx::direct_function_call_as_datum(pg_sys::jsonb_concat, &[Some(map), patch]),
+            None => patch,
+        };
+        joined.ok_or_else(|| Fault::internal("a status map became null"))
     }
 }

@@ -4,7 +4,7 @@
 mod tests {
     use crate::fold::{Event, Fold, Ranks};
     use crate::pair::mapping::{LogColumns, Mapping, MessageColumns, OnRegression};
-    use crate::pair::sql::{self, Shape, Types};
+    use crate::pair::sql::{self, Lock, Shape, Types};
     use crate::status::words::{PROVIDERS, Provider};
     use crate::status::{DEFAULT_RANKS, Status};
     use pgrx::prelude::*;
@@ -171,7 +171,7 @@ mod tests {
             )
         );
         assert_eq!(
-            sql::select_many(&mapping(), &shape(), true),
+            sql::select_many(&mapping(), &shape(), Lock::Wait),
             format!(
                 "SELECT k.ord, {columns} FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS k(key, ord) \
              JOIN ONLY app.messages m ON m.sid OPERATOR(pg_catalog.=) k.key \

@@ -42,10 +42,13 @@ impl KeyType {
             let entry = pg_sys::lookup_type_cache(base, flags);
             (base, (*entry).eq_opr, (*entry).cmp_proc)
         };
-        if equality == pg_sys::InvalidOid || cmp == pg_sys::InvalidOid {
+        // Arrays and rows have operators, but those work only where their elements' types have them.
+        // SAFETY: catalog look-ups of an existing type.
+        let simple = unsafe { pg_sys::get_element_type(base) == pg_sys::InvalidOid && !pg_sys::type_is_rowtype(base) };
+        if !simple || equality == pg_sys::InvalidOid || cmp == pg_sys::InvalidOid {
             return Err(Fault::new(
                 Code::WrongType,
-                format!("type {} can't be a message key", type_name(oid)),
+                format!("type {} can't be a message key", type_label(oid)),
                 "A key needs a type with a default btree operator class, such as text, bigint or uuid.",
             ));
         }
@@ -163,10 +166,26 @@ fn integer(key: &[u8]) -> i64 {
     i64::from_le_bytes(bytes)
 }
 
-/// A type's name in SQL, qualified where need be.
-pub fn type_name(oid: Oid) -> String {
+/// A type's name in SQL, qualified. The catalog's own name: `character` would be read as character(1).
+fn type_name(oid: Oid) -> String {
+    // SAFETY: a syscache tuple is read before it is released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::TYPEOID as i32, Datum::from(oid));
+        if tuple.is_null() {
+            return "unknown".to_owned();
+        }
+        let form = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_type>();
+        let name = c_string((*form).typname.data.as_ptr().cast_mut());
+        let schema = c_string(pg_sys::get_namespace_name((*form).typnamespace));
+        pg_sys::ReleaseSysCache(tuple);
+        pgrx::spi::quote_qualified_identifier(&schema, &name)
+    }
+}
+
+/// A type's name for people.
+pub fn type_label(oid: Oid) -> String {
     // SAFETY: gives a palloc'd C string for any OID.
-    unsafe { c_string(pg_sys::format_type_be_qualified(oid)) }
+    unsafe { c_string(pg_sys::format_type_be(oid)) }
 }
 
 fn operator_name(oid: Oid) -> String {

@@ -34,6 +34,7 @@ pub mod session;
 pub mod spi;
 pub mod status;
 pub mod status_map;
+pub mod subtransaction;
 pub mod trigger;
 
 #[cfg(not(panic = "unwind"))]

@@ -10,6 +10,7 @@ use crate::fold::{Event, Fold, Verdict};
 use crate::function::Args;
 use crate::key::Key;
 use crate::pair::{Pair, Side, Table};
+use crate::session::trigger_depth;
 use crate::status::Status;
 use crate::status::oids::StatusOids;
 use crate::status::words::Provider;
@@ -119,6 +120,8 @@ thread_local! {
 #[derive(Clone, Copy)]
 struct Awaited {
     messages: Oid,
+    /// How deep in triggers the INSERT's own trigger is: a trigger of the user may write log rows of its own.
+    depth: i32,
     verdict: Option<Verdict>,
 }
 
@@ -131,7 +134,7 @@ pub fn verdict_on(messages: Oid, insert: impl FnOnce() -> Result<()>) -> Result<
         }
     }
     let _forget = Forget;
-    AWAITED.set(Some(Awaited { messages, verdict: None }));
+    AWAITED.set(Some(Awaited { messages, depth: trigger_depth() + 1, verdict: None }));
     insert()?;
     Ok(AWAITED.get().and_then(|a| a.verdict))
 }
@@ -170,6 +173,7 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
         let verdict = one(&pair, key, event)?;
         if let Some(awaited) = AWAITED.get()
             && awaited.messages == pair.messages.oid
+            && awaited.depth == trigger_depth()
             && awaited.verdict.is_none()
         {
             AWAITED.set(Some(Awaited { verdict: Some(verdict), ..awaited }));

@@ -1,6 +1,7 @@
 //! Writing through a tracked pair by function: `apply_status`, `rebuild`, `settle`.
 
 use crate::apply;
+use crate::boundary;
 use crate::errors::{Code, Fault, Result};
 use crate::fold::Time;
 use crate::function::Args;
@@ -8,10 +9,11 @@ use crate::inspect::{key_argument, key_from_text};
 use crate::key::Key;
 use crate::log_trigger;
 use crate::pair::sql;
-use crate::pair::{Pair, cache};
+use crate::pair::{Pair, cache, resolve};
 use crate::session::Rights;
 use crate::spi::Spi;
 use crate::status::oids::verdict_datum;
+use crate::subtransaction::attempt;
 use pgrx::pg_sys::{self, Datum};
 use std::rc::Rc;
 
@@ -121,7 +123,7 @@ fn rebuild(args: &Args) -> Result<Option<Datum>> {
     let mut told = 0;
     each_chunk(&pair, Rights::Owner, since(args.get(0)), |keys| {
         looked += keys.len() as u64;
-        written += apply::refold(&pair, keys)?;
+        written += apply::refold(&pair, keys)?.written;
         if looked - told >= NOTICE_EVERY {
             told = looked;
             pgrx::notice!("rebuild of {}: {looked} messages looked at, {written} rewritten", pair.messages_name());
@@ -143,15 +145,24 @@ fn settle(args: &Args) -> Result<Option<Datum>> {
         if !allowed {
             continue;
         }
-        let settled = cache::of_messages(Some(messages)).and_then(|pair: Rc<Pair>| {
-            each_chunk(&pair, Rights::Owner, since(args.get(0)), |keys| {
-                written += apply::refold(&pair, keys)?;
-                Ok(())
+        // A pair that lost a column, or whose owner's triggers fail, must not keep the others from being settled.
+        let settled = boundary::survive(|| {
+            attempt(|| {
+                let pair: Rc<Pair> = cache::of_messages(Some(messages))?;
+                let mut here = 0;
+                each_chunk(&pair, Rights::Owner, since(args.get(0)), |keys| {
+                    here += apply::refold(&pair, keys)?.written;
+                    Ok(())
+                })?;
+                Ok(Some(here))
             })
         });
-        // A pair that lost a column must not keep the others from being settled.
-        if let Err(fault) = settled {
-            pgrx::warning!("msgstatus.settle left out a table: {} ({})", fault.message, fault.hint);
+        match settled {
+            Ok(here) => written += here.unwrap_or(0),
+            Err(why) => {
+                let name = resolve::relation_name(messages);
+                pgrx::warning!("msgstatus.settle left out table {name}: {why}");
+            }
         }
     }
     Ok(Some(Datum::from(written as i64)))

@@ -94,7 +94,8 @@ impl<'a> Cursor<'a> {
     pub fn fetch(&mut self, count: usize) -> Result<Rows<'a>> {
         // SAFETY: the portal is open as long as this value lives, in the connection that it borrows.
         unsafe {
-            pg_sys::SPI_cursor_fetch(self.portal, true, count as std::ffi::c_long);
+            let portal = self.portal;
+            boundary::call(|| boundary::SPI_cursor_fetch(portal, true, count as std::ffi::c_long));
             Ok(Rows { table: pg_sys::SPI_tuptable, processed: pg_sys::SPI_processed as usize, _spi: PhantomData })
         }
     }

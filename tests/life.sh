@@ -334,6 +334,54 @@ run "$prepared" -c "INSERT INTO messages (sid) VALUES ('crash early')"
 sql 'prepared, then a crash: folded all the same' 'crash|sent
 crash early|sent' "$prepared" "SELECT sid, status FROM messages WHERE sid LIKE 'crash%' ORDER BY 1; $verify"
 
+# --- encodings ----------------------------------------------------------------------------------------------
+# Databases that are not UTF8: names, keys, words and errors in their letters, written and read as such.
+for encoding in LATIN1 EUC_JP SQL_ASCII; do
+  run "$there dbname=postgres" -c 'DROP DATABASE IF EXISTS life_encoding' \
+    -c "CREATE DATABASE life_encoding ENCODING '$encoding' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+  in="$there dbname=life_encoding client_encoding=$([ $encoding = SQL_ASCII ] && echo SQL_ASCII || echo UTF8)"
+  if [ $encoding = EUC_JP ]; then word=送信 name=状態; else word=délivré name=größe; fi
+  is "$encoding: the extension and tables are created" '' "$(run "$in" 2>&1 <<SQL
+CREATE EXTENSION msgstatus;
+CREATE SCHEMA "$name";
+DO 'BEGIN PERFORM msgstatus.create_tables(''$name''); PERFORM msgstatus.create_tables(''$name'', ''m $name'', ''l $name'', partition_log => true); END';
+SQL
+)"
+  sql "$encoding: keys, words and errors" "$name|failed|$word
+$name 2|sent|
+$word|1
+$name|failed|applied
+$name 3|sent" "$in" "
+    INSERT INTO \"$name\".messages (sid) VALUES ('$name'), ('$name 2');
+    INSERT INTO \"$name\".delivery_log (sid, status, error_message) VALUES ('$name', 'failed', '$word');
+    INSERT INTO \"$name\".delivery_log (sid, status) VALUES ('$name 2', 'sent'), ('$name 3', 'sent'), ('$name', '$word');
+    SELECT sid, status, error_message FROM \"$name\".messages ORDER BY length(sid);
+    SELECT word, occurrences FROM msgstatus.unrecognized('\"$name\".messages');
+    SELECT '$name', word, verdict FROM msgstatus.history('$name', '\"$name\".messages') LIMIT 1;
+    SELECT message_key, word FROM msgstatus.unmatched('\"$name\".messages');
+    SELECT * FROM msgstatus.verify(messages => '\"$name\".messages')"
+  sql "$encoding: columns" "$name|sent|t" "$in" "
+    CREATE TABLE \"m $name 2\" (\"$name\" text PRIMARY KEY, s msgstatus.delivery_status DEFAULT 'queued', \"$word\" timestamptz, map jsonb);
+    CREATE TABLE \"l $name 2\" (\"$name\" text, w text, created_at timestamptz DEFAULT now());
+    CREATE INDEX ON \"l $name 2\" (\"$name\");
+    DO 'BEGIN PERFORM msgstatus.attach(''\"m $name 2\"'', ''\"l $name 2\"'', ''$name'', ''$name'', ''s'', ''w'', ''{\"sent_at\": \"$word\", \"status_map\": \"map\"}''); END';
+    INSERT INTO \"m $name 2\" (\"$name\", map) VALUES ('$name', '{\"$name\": \"$word\"}');
+    INSERT INTO \"l $name 2\" VALUES ('$name', 'sent');
+    SELECT \"$name\", s, map ->> '$name' = '$word' AND \"$word\" IS NOT NULL FROM \"m $name 2\""
+  sql "$encoding: errors name what they are about" "ERROR:  column \"$word\" of table public.\"m $name 2\" does not exist" "$in" "
+\\set VERBOSITY terse
+    ALTER TABLE \"m $name 2\" RENAME \"$word\" TO other;
+    INSERT INTO \"l $name 2\" VALUES ('$name', 'read')"
+  is "$encoding: it can be dumped and restored" '' "$(
+    pg_dump -d "$in" -f "$scratch/encoding.sql" 2>&1 &&
+      run "$there dbname=postgres" -c 'DROP DATABASE life_encoding' -c "CREATE DATABASE life_encoding ENCODING '$encoding' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'" 2>&1 &&
+      run "$there dbname=life_encoding" -f "$scratch/encoding.sql" 2>&1 >/dev/null)"
+  sql "$encoding: and works on" "$name|delivered" "$in" "
+    INSERT INTO \"$name\".delivery_log (sid, status) VALUES ('$name 3', 'delivered');
+    INSERT INTO \"$name\".messages (sid) VALUES ('$name 3');
+    SELECT '$name', status FROM \"$name\".messages WHERE sid = '$name 3'"
+done
+
 # --- two sessions -------------------------------------------------------------------------------------------
 # A session that has used a pair notices what another one changes about it.
 pair=$(fresh "$there" life_pair)

@@ -2,7 +2,8 @@
 # usage: tests/races.sh, with libpq's variables (PGHOST, PGPORT, PGUSER) set; the user has to be a superuser
 # Many clients at once: messages against their callbacks, writers of the same messages, and loads of a million
 # messages beside callbacks. Nothing may be lost, fail or deadlock, without settle() and without the worker.
-# It works in a database of its own, which it drops. RACE_SECONDS (10) is how long each of the three runs lasts.
+# It works in a database of its own, which it drops. RACE_SECONDS (10) is how long each of its three runs of pgbench
+# lasts. On a durable cluster (fsync = on) commits take longer, and so do the races for them.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)/races
@@ -47,7 +48,6 @@ ask 'CREATE EXTENSION msgstatus'
 bench() { # bench SCHEMA FILE SECONDS CLIENTS SETTINGS [OPTION...]
   local schema=$1 script=$2 duration=$3 clients=$4 settings=$5 rc=0 out
   shift 5
-  # The sequence, and so what each client does, is the same for all that the run is compared with.
   out=$(PGOPTIONS="-c search_path=$schema $settings" pgbench -n -M prepared -T "$duration" -c "$clients" -j 2 \
     -f "$here/$script" "$@" "$database" 2>"$scratch/errors") || rc=$?
   transactions=$(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' <<<"$out")

@@ -6,7 +6,7 @@ use crate::fold::{Error, Event, Fold, Row, Stored, Time};
 use crate::guard;
 use crate::key::Key;
 use crate::pair::Pair;
-use crate::pair::sql::Role;
+use crate::pair::sql::{Lock, Role};
 use crate::session::Rights;
 use crate::spi::{Rows, Spi};
 use crate::status::Status;
@@ -22,7 +22,6 @@ pub struct Found {
     tid: pg_sys::ItemPointerData,
     xmin: u32,
     pub row: Row,
-    map: Option<Vec<u8>>,
 }
 
 /// Positions in the result of `sql::select_one` and `sql::select_many`.
@@ -51,8 +50,7 @@ fn found(rows: &Rows, i: usize, oids: &StatusOids) -> Result<Found> {
     let time = |col: usize| values[col].map(|d| d.value() as i64);
     // SAFETY: these columns are cast to text by their statement.
     let text = |col: usize| values[col].map(|d| unsafe { text_bytes(d) });
-    let map = text(column::MAP);
-    let mapped = map.as_deref().map(status_map::read).unwrap_or_default();
+    let mapped = text(column::MAP).as_deref().map(status_map::read).unwrap_or_default();
     let milestones = std::array::from_fn(|m| time(column::MILESTONES + m).or(mapped[m]));
     let (code, message) = (text(column::CODE), text(column::MESSAGE));
     // SAFETY: the column is a ctid: a non-null pointer to an ItemPointerData.
@@ -69,7 +67,6 @@ fn found(rows: &Rows, i: usize, oids: &StatusOids) -> Result<Found> {
             seen: values[column::SEEN].map_or(0, |d| d.value() as i32),
             error: Error::new(code.as_deref(), message.as_deref()),
         },
-        map,
     })
 }
 
@@ -85,16 +82,19 @@ pub fn read_one(pair: &Pair, spi: &Spi, key: &Key, lock: bool) -> Result<Vec<Fou
 }
 
 /// Reads the messages with these keys, which are in key order; locks them in that order if asked to.
-pub fn read_many(pair: &Pair, spi: &Spi, keys: &[&Key], lock: bool) -> Result<Vec<Found>> {
-    if let [key] = keys {
-        return read_one(pair, spi, key, lock);
-    }
-    let statement = if lock { &pair.plans.lock_many } else { &pair.plans.select_many };
+pub fn read_many(pair: &Pair, spi: &Spi, keys: &[&Key], lock: Lock) -> Result<Vec<Found>> {
+    let statement = match (lock, keys) {
+        (Lock::None, [key]) => return read_one(pair, spi, key, false),
+        (Lock::Wait, [key]) => return read_one(pair, spi, key, true),
+        (Lock::None, _) => &pair.plans.select_many,
+        (Lock::Wait, _) => &pair.plans.lock_many,
+        (Lock::Free, _) => &pair.plans.lock_free,
+    };
     all_found(&spi.run(statement.plan()?, &[Some(pair.key.array(keys.iter().copied()))])?)
 }
 
 /// The value of one written column.
-fn value(role: Role, found: &Found, after: &Row, oids: &StatusOids) -> Option<Datum> {
+fn value(role: Role, after: &Row, oids: &StatusOids) -> Option<Datum> {
     let text = |t: &Option<Box<[u8]>>| t.as_deref().map(text_datum);
     match role {
         Role::Status => after.status.map(|s| oids.datum(s)),
@@ -103,7 +103,7 @@ fn value(role: Role, found: &Found, after: &Row, oids: &StatusOids) -> Option<Da
         Role::Seen => Some(Datum::from(after.seen)),
         Role::ErrorCode => after.error.as_ref().and_then(|e| text(&e.code)),
         Role::ErrorMessage => after.error.as_ref().and_then(|e| text(&e.message)),
-        Role::StatusMap => Some(text_datum(status_map::write(found.map.as_deref(), &after.milestones).as_bytes())),
+        Role::StatusMap => Some(text_datum(status_map::write(&after.milestones).as_bytes())),
         Role::Final => after.status.map(|s| Datum::from(s.is_final())),
     }
 }
@@ -118,7 +118,7 @@ pub fn write_one(pair: &Pair, spi: &Spi, key: &Key, found: &Found, after: &Row) 
         Some(Datum::from(found.xmin)),
         Some(pair.key.datum(key)),
     ];
-    args.extend(pair.plans.writes.iter().map(|w| value(w.role, found, after, &oids)));
+    args.extend(pair.plans.writes.iter().map(|w| value(w.role, after, &oids)));
     let plan = pair.plans.update_one.plan()?;
     let intended = std::iter::once((found.table, &found.tid, after));
     Ok(guard::intending(pair, intended, || spi.run(plan, &args))?.len() == 1)
@@ -144,7 +144,7 @@ pub fn write_many(pair: &Pair, spi: &Spi, keys: &[&Key], rows: &[(&Found, Row)])
         args.push(Some(pair.key.array(rows.iter().map(|(f, _)| keys[f.place]))));
     }
     for (_, w) in pair.plans.writes.iter().enumerate().filter(|(i, _)| mask & 1 << i != 0) {
-        let values: Vec<_> = rows.iter().map(|(f, after)| value(w.role, f, after, &oids)).collect();
+        let values: Vec<_> = rows.iter().map(|(_, after)| value(w.role, after, &oids)).collect();
         args.push(Some(Layout::of(w.role.param(oids.enum_type)).array(&values)));
     }
     let statement = pair.plans.update_many(&pair.mapping, mask)?;

@@ -2,7 +2,7 @@
 
 use super::{Level, as_extension, key_type, text};
 use crate::errors::{Code, Fault, Result};
-use crate::key::{quote, type_name};
+use crate::key::{quote, type_label};
 use crate::pair::mapping::{Mapping, OnRegression};
 use crate::pair::{Table, resolve};
 use crate::spi::Spi;
@@ -100,8 +100,8 @@ pub fn usable_keys(messages: &Table, message_key: &str, log: &Table, log_key: &s
             Code::WrongType,
             format!(
                 "the key \"{message_key}\" of messages is {}, the key \"{log_key}\" of the log is {}",
-                type_name(m_oid),
-                type_name(l_oid)
+                type_label(m_oid),
+                type_label(l_oid)
             ),
             "Both keys need the same type: convert the log's column with ALTER TABLE ... ALTER COLUMN ... TYPE.",
         ));

@@ -2,7 +2,7 @@
 
 use super::{Table, resolve};
 use crate::errors::{Code, Fault, Result};
-use crate::key::type_name;
+use crate::key::type_label;
 use crate::status::oids::StatusOids;
 use pgrx::pg_sys::{self, Oid};
 
@@ -51,7 +51,7 @@ impl Kind {
             format!(
                 "column \"{column}\" of table {} is {}, which can't play the role \"{role}\"",
                 resolve::relation_name(table.oid),
-                type_name(oid)
+                type_label(oid)
             ),
             format!("The role takes {}, in a column that is not generated.", self.wanted()),
         )
@@ -67,7 +67,7 @@ pub fn status_column(table: &Table, column: &str) -> Result<()> {
     let name = resolve::relation_name(table.oid);
     Err(Fault::new(
         Code::WrongType,
-        format!("column \"{column}\" of table {name} is {}, not msgstatus.delivery_status", type_name(oid)),
+        format!("column \"{column}\" of table {name} is {}, not msgstatus.delivery_status", type_label(oid)),
         format!(
             "Convert it: SELECT msgstatus.convert_status('{name}', '{column}'); or add a column of type \
              msgstatus.delivery_status and name it: status => '...'."

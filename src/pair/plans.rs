@@ -1,7 +1,7 @@
 //! The prepared statements of a pair, made when first needed.
 
 use super::mapping::Mapping;
-use super::sql::{self, Shape, Write};
+use super::sql::{self, Lock, Shape, Write};
 use crate::errors::Result;
 use crate::key::KeyType;
 use crate::spi::Plan;
@@ -42,6 +42,7 @@ pub struct Plans {
     pub lock_one: Statement,
     pub select_many: Statement,
     pub lock_many: Statement,
+    pub lock_free: Statement,
     pub update_one: Statement,
     pub select_log: Statement,
     pub select_history: Statement,
@@ -64,8 +65,9 @@ impl Plans {
         Ok(Plans {
             select_one: Statement::new(sql::select_one(m, shape, false), vec![key.oid()], true),
             lock_one: Statement::new(sql::select_one(m, shape, true), vec![key.oid()], true),
-            select_many: Statement::new(sql::select_many(m, shape, false), vec![keys], true),
-            lock_many: Statement::new(sql::select_many(m, shape, true), vec![keys], true),
+            select_many: Statement::new(sql::select_many(m, shape, Lock::None), vec![keys], true),
+            lock_many: Statement::new(sql::select_many(m, shape, Lock::Wait), vec![keys], true),
+            lock_free: Statement::new(sql::select_many(m, shape, Lock::Free), vec![keys], true),
             update_one: Statement::new(sql::update_one(m, shape), one, true),
             select_log: Statement::new(sql::select_log(m, shape), vec![keys], true),
             select_history: Statement::new(sql::select_history(m, shape), vec![key.oid()], true),

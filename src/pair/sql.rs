@@ -118,6 +118,8 @@ enum Cast {
     To(String),
     /// The same, and empty instead of NULL.
     ToRequired(String),
+    /// Put into the map that is there; whatever else is in it stays as it is.
+    Into(String),
 }
 
 impl Write {
@@ -126,6 +128,10 @@ impl Write {
             Cast::None => value.to_owned(),
             Cast::Utc => format!("pg_catalog.timezone('UTC', {value})"),
             Cast::To(t) => format!("{value}::{t}"),
+            Cast::Into(c) => format!(
+                "CASE pg_catalog.jsonb_typeof(m.{c}) WHEN 'object' THEN m.{c} ELSE '{{}}'::pg_catalog.jsonb END \
+                 OPERATOR(pg_catalog.||) {value}::pg_catalog.jsonb"
+            ),
             Cast::ToRequired(t) => format!("coalesce({value}, '')::{t}"),
         }
     }
@@ -175,9 +181,20 @@ pub fn writes(m: &Mapping, types: &Types) -> Vec<Write> {
     put(m.m.statuses_seen.as_deref(), Role::Seen, Cast::None);
     put(m.m.error_code.as_deref(), Role::ErrorCode, text(&types.error_code, types.error_code_required));
     put(m.m.error_message.as_deref(), Role::ErrorMessage, text(&types.error_message, types.error_message_required));
-    put(m.m.status_map.as_deref(), Role::StatusMap, Cast::To("pg_catalog.jsonb".to_owned()));
+    let map = m.m.status_map.as_deref();
+    put(map, Role::StatusMap, map.map_or(Cast::None, |c| Cast::Into(quote(c))));
     put(m.m.final_.as_deref(), Role::Final, Cast::None);
     all
+}
+
+/// Whether a SELECT locks the rows that it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    None,
+    /// Locks them in key order, and waits for each that somebody else has.
+    Wait,
+    /// Locks those that nobody else has.
+    Free,
 }
 
 /// The engine's columns of a message, in fixed positions: tableoid, ctid, xmin, status, status_at, five
@@ -193,7 +210,12 @@ fn row_columns(m: &Mapping, shape: &Shape) -> String {
     columns.push(m.m.statuses_seen.as_deref().map_or("0".to_owned(), |c| format!("m.{}", quote(c))));
     columns.push(read_text("m", m.m.error_code.as_deref()));
     columns.push(read_text("m", m.m.error_message.as_deref()));
-    columns.push(read_text("m", m.m.status_map.as_deref()));
+    columns.push(m.m.status_map.as_deref().map_or("NULL::pg_catalog.text".to_owned(), |c| {
+        // Only what the engine knows: the rest of the map is the user's, and may be anything.
+        let keys =
+            Milestone::ALL.map(|at| format!("'{0}', m.{1} OPERATOR(pg_catalog.->>) '{0}'", at.label(), quote(c)));
+        format!("pg_catalog.jsonb_build_object({})::pg_catalog.text", keys.join(", "))
+    }));
     columns.join(", ")
 }
 
@@ -210,9 +232,10 @@ pub fn select_one(m: &Mapping, shape: &Shape, lock: bool) -> String {
 }
 
 /// Reads the messages with the keys `$1`, each with the ordinal of its key; locks them in key order if asked to.
-pub fn select_many(m: &Mapping, shape: &Shape, lock: bool) -> String {
+pub fn select_many(m: &Mapping, shape: &Shape, lock: Lock) -> String {
     let key = quote(&m.m.key);
-    let order = format!(" ORDER BY m.{key}{} FOR NO KEY UPDATE OF m", shape.collate);
+    let skip = if lock == Lock::Free { " SKIP LOCKED" } else { "" };
+    let order = format!(" ORDER BY m.{key}{} FOR NO KEY UPDATE OF m{skip}", shape.collate);
     format!(
         "SELECT k.ord, {} FROM pg_catalog.unnest($1::{}[]) WITH ORDINALITY AS k(key, ord) \
          JOIN {} m ON m.{key} {} k.key{}",
@@ -220,7 +243,7 @@ pub fn select_many(m: &Mapping, shape: &Shape, lock: bool) -> String {
         shape.key_type,
         shape.messages_only(),
         shape.equals,
-        if lock { &order } else { "" },
+        if lock == Lock::None { "" } else { &order },
     )
 }
 

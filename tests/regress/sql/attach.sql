@@ -240,6 +240,18 @@ SELECT "column", stored, folded FROM msgstatus.verify();
 SELECT msgstatus.apply_status('b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'delivered', '2024-10-03 10:40+00');
 SELECT left(error_of($$SELECT msgstatus.apply_status('not a uuid', 'delivered')$$), 5);
 SELECT * FROM um ORDER BY id;
+-- What is not a milestone in the map is nobody's business here: numbers of any size, any depth.
+TRUNCATE um, ul;
+CREATE TABLE maps AS SELECT format('00000000-0000-0000-0000-00000000000%s', n)::uuid AS id, map FROM (VALUES
+    (1, '{"n": 12345678901234567890123456789, "d": 1.10000}'::jsonb), (2, '{"e": 1e400}'), (3, ('{"deep": ' || repeat('[', 500) || repeat(']', 500) || '}')::jsonb),
+    (4, '{"": null, "x": "\ud83d\ude00 \" \\ \u0001", "Sent": 1, "sent ": 2}'), (5, '{}')) v(n, map);
+INSERT INTO um (id, whatsapp_status) SELECT * FROM maps;
+INSERT INTO ul SELECT id, 'sent', '2024-10-03 10:30+00', now() FROM maps WHERE id::text LIKE '%1';
+INSERT INTO ul SELECT id, 'delivered', '2024-10-03 10:31+00', now() FROM maps;
+UPDATE um SET status = 'read', whatsapp_status = whatsapp_status || '{"read": "2024-10-03T10:32:00Z"}';
+SELECT count(*) FROM um JOIN maps USING (id) WHERE um.whatsapp_status - 'sent' - 'delivered' - 'read' = map;
+SELECT whatsapp_status FROM um ORDER BY id LIMIT 1;
+SELECT * FROM msgstatus.verify();
 SELECT msgstatus.detach('um', 'ul');
 
 -- Keys that are equal in SQL and have other bytes.
@@ -262,10 +274,11 @@ CREATE INDEX ON cl (k);
 SELECT split_part(error_of($$SELECT msgstatus.attach('cm', 'cl', 'k', 'k')$$), E'\n', 1);
 ALTER TABLE cl ALTER status TYPE varchar(12);
 SELECT msgstatus.attach('cm', 'cl', 'k', 'k');
-INSERT INTO cm VALUES ('a'), ('b');
-INSERT INTO cl VALUES ('a', 'delivered'), ('c', 'sent');
-INSERT INTO cl VALUES ('b', 'sent');
-INSERT INTO cm VALUES ('c');
+INSERT INTO cm VALUES ('SM1'), ('SM2'), ('S');
+INSERT INTO cl VALUES ('SM1', 'delivered'), ('SM3', 'sent');
+INSERT INTO cl VALUES ('SM2', 'sent');
+INSERT INTO cm VALUES ('SM3');
+SELECT msgstatus.apply_status('SM2', 'delivered');
 SELECT k, status FROM cm ORDER BY k;
 SELECT msgstatus.detach('cm', 'cl');
 -- Collations that differ.

@@ -157,7 +157,7 @@ c,twilio,bounced,9,nine,2023-01-01 10:00+00,callback,NULL
 SELECT count(*) FROM delivery_log;
 SELECT sid, status, sent_at, error_code, error_message FROM messages ORDER BY sid;
 SELECT * FROM msgstatus.verify();
-SELECT provider, word, occurrences FROM msgstatus.unrecognized() ORDER BY 1, 2;
+SELECT provider, word, occurrences FROM msgstatus.unrecognized() ORDER BY provider COLLATE "C", word COLLATE "C";
 SELECT message_key, word FROM msgstatus.unmatched() ORDER BY 1;
 -- What COPY itself can't read is COPY's to refuse, and leaves nothing behind.
 COPY delivery_log (sid, status, event_at) FROM stdin;

@@ -40,12 +40,12 @@ INSERT INTO words SELECT g, CASE WHEN g % 10 < 5 THEN 'sent' WHEN g % 10 < 8 THE
 INSERT INTO words VALUES (50, NULL);
 SELECT error_of($$SELECT msgstatus.convert_status('words', 'The "Status"')$$);
 SELECT type_of('words', 'The "Status"');
-SELECT "The ""Status""", count(*) FROM words GROUP BY 1 ORDER BY 1;
+SELECT "The ""Status""", count(*) FROM words GROUP BY 1 ORDER BY "The ""Status"""::text COLLATE "C";
 UPDATE words SET "The ""Status""" = 'failed' WHERE "The ""Status""" = 'bounced';
 UPDATE words SET "The ""Status""" = NULL WHERE "The ""Status""" IN ('', 'O''Hara');
 SELECT msgstatus.convert_status('words', 'The "Status"');
 SELECT type_of('words', 'The "Status"');
-SELECT "The ""Status""", count(*) FROM words GROUP BY 1 ORDER BY 1;
+SELECT "The ""Status""", count(*) FROM words GROUP BY 1 ORDER BY "The ""Status"""::text COLLATE "C";
 -- More unknown words than anybody wants to read, one of them long.
 CREATE TABLE many (status text);
 INSERT INTO many SELECT 'word ' || g FROM generate_series(1, 1000) g;

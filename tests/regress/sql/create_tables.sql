@@ -26,7 +26,7 @@ SELECT attname AS column, format_type(atttypid, atttypmod) AS type, attnotnull A
 SELECT attname AS column, format_type(atttypid, atttypmod) AS type, attnotnull AS not_null, attidentity AS identity, attgenerated AS generated, pg_get_expr(adbin, adrelid) AS default
   FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
  WHERE attrelid = 'delivery_log'::regclass AND attnum > 0 ORDER BY attname COLLATE "C";
-SELECT indrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid IN ('messages'::regclass, 'delivery_log'::regclass) ORDER BY 2;
+SELECT indrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid IN ('messages'::regclass, 'delivery_log'::regclass) ORDER BY pg_get_indexdef(indexrelid) COLLATE "C";
 SELECT conrelid::regclass, conname, contype FROM pg_constraint WHERE conrelid IN ('messages'::regclass, 'delivery_log'::regclass) AND contype <> 'n' ORDER BY conrelid::regclass::text, conname;
 SELECT obj_description('messages'::regclass) IS NOT NULL AS messages_commented, obj_description('delivery_log'::regclass) IS NOT NULL AS log_commented;
 SELECT messages, log, policy, on_regression, level, poll, notify, columns FROM msgstatus.tracked;

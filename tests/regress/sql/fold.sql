@@ -197,8 +197,91 @@ SELECT say('6 delivered read', 'sent', 1);
 SELECT msgstatus.detach('messages', 'delivery_log');
 DELETE FROM msgstatus.policy WHERE policy = 'regress_mine';
 
--- Inbound messages: received outranks receiving, and stays below everything that goes out.
+-- A trigger of the user's on the log that writes log rows itself: the verdict is that on the row asked about.
+TRUNCATE messages, delivery_log;
+CREATE FUNCTION echo() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.source = 'callback' THEN
+        INSERT INTO fold.delivery_log (sid, status, event_at, source) VALUES (NEW.sid, 'queued', NEW.event_at, 'echo');
+    END IF;
+    RETURN NEW;
+END
+$$;
 SELECT msgstatus.attach('messages', 'delivery_log');
+CREATE TRIGGER echo BEFORE INSERT ON delivery_log FOR EACH ROW EXECUTE FUNCTION echo();
+SELECT new('{a}');
+SELECT msgstatus.apply_status('a', 'delivered', at(1), source => 'callback'), msgstatus.apply_status('a', 'read', at(2), source => 'callback'), msgstatus.apply_status('a', 'bounced', at(2), source => 'callback');
+DROP TRIGGER echo ON delivery_log;
+CREATE TRIGGER echo AFTER INSERT ON delivery_log FOR EACH ROW EXECUTE FUNCTION echo();
+SELECT msgstatus.apply_status('a', 'failed', at(3), source => 'callback'), msgstatus.apply_status('a', 'sent', at(1), source => 'callback');
+DROP TRIGGER echo ON delivery_log;
+-- And one on messages that answers an event with another.
+CREATE FUNCTION answer() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO fold.delivery_log (sid, status, event_at) VALUES (NEW.sid, 'delivered', fold.at(3)); RETURN NULL; END $$;
+CREATE TRIGGER answer AFTER UPDATE ON messages FOR EACH ROW WHEN (NEW.status = 'sent') EXECUTE FUNCTION answer();
+SELECT new('{b,c,d}');
+SELECT msgstatus.apply_status('b', 'sent', at(2));
+INSERT INTO delivery_log (sid, status, event_at) VALUES ('c', 'sent', at(2)), ('d', 'sent', at(2)), ('d', 'queued', at(1));
+SELECT sid, status, at, sent, delivered, seen FROM m WHERE sid > 'a';
+SELECT * FROM msgstatus.verify();
+DROP TRIGGER answer ON messages;
+
+-- In every kind of transaction and statement.
+TRUNCATE messages, delivery_log;
+SELECT new('{a,b}');
+-- What a savepoint takes back is taken back.
+BEGIN;
+SAVEPOINT s;
+INSERT INTO delivery_log (sid, status) VALUES ('a', 'sent'), ('early', 'delivered');
+ROLLBACK TO s;
+INSERT INTO delivery_log (sid, status, event_at) VALUES ('early', 'sent', at(2));
+COMMIT;
+INSERT INTO messages (sid) VALUES ('early');
+DO $$
+BEGIN
+    BEGIN
+        INSERT INTO fold.delivery_log (sid, status) VALUES ('a', 'read');
+        RAISE EXCEPTION 'no';
+    EXCEPTION WHEN OTHERS THEN NULL;
+    END;
+    INSERT INTO fold.delivery_log (sid, status, event_at) VALUES ('a', 'sent', fold.at(2));
+END
+$$;
+SELECT sid, status, at FROM m ORDER BY sid;
+-- A message and its callbacks in one statement, either way round.
+WITH m AS (INSERT INTO messages (sid) VALUES ('w1') RETURNING sid) INSERT INTO delivery_log (sid, status) SELECT sid, 'delivered' FROM m;
+WITH l AS (INSERT INTO delivery_log (sid, status) VALUES ('w2', 'delivered') RETURNING sid) INSERT INTO messages (sid) SELECT sid FROM l;
+WITH l AS (INSERT INTO delivery_log (sid, status) VALUES ('w1', 'read') RETURNING sid) UPDATE messages m SET status = 'queued', body = 'x' FROM l WHERE m.sid = l.sid;
+SELECT sid, status FROM m WHERE sid LIKE 'w%';
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT count(*) FROM messages;
+INSERT INTO delivery_log (sid, status, event_at) VALUES ('b', 'sent', at(2)), ('rr', 'sent', at(2));
+INSERT INTO messages (sid) VALUES ('rr');
+SELECT sid, status FROM m WHERE sid IN ('b', 'rr');
+COMMIT;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+INSERT INTO messages (sid) VALUES ('ser');
+INSERT INTO delivery_log (sid, status, event_at) VALUES ('ser', 'sent', at(2)), ('b', 'delivered', at(3));
+SELECT sid, status FROM m WHERE sid IN ('b', 'ser');
+COMMIT;
+BEGIN;
+DECLARE c CURSOR FOR SELECT * FROM messages WHERE sid = 'b' FOR UPDATE;
+MOVE c;
+INSERT INTO delivery_log (sid, status, event_at) VALUES ('b', 'read', at(4));
+UPDATE messages SET status = 'queued' WHERE sid = 'b' RETURNING status;
+COMMIT;
+-- Through a view, a function, COPY FREEZE.
+CREATE VIEW callbacks AS SELECT sid, status, event_at FROM delivery_log;
+INSERT INTO callbacks VALUES ('ser', 'delivered', at(3));
+BEGIN;
+TRUNCATE delivery_log;
+COPY delivery_log (sid, status) FROM stdin WITH (FREEZE);
+ser	read
+ser	bogus
+\.
+COMMIT;
+SELECT sid, status FROM m WHERE sid = 'ser';
+
+-- Inbound messages: received outranks receiving, and stays below everything that goes out.
 TRUNCATE messages, delivery_log;
 INSERT INTO messages (sid, direction, status, status_at) VALUES ('in', 'inbound', 'receiving', at(0)), ('in2', 'inbound', 'received', at(0));
 SELECT say('in', 'received', 1), say('in', 'receiving', 2), say('in2', 'receiving', 1);

@@ -131,7 +131,7 @@ INSERT INTO delivery_log (sid, provider, status, event_at, error_code, error_mes
     ('s02', 'twilio', 'bounced', NULL, NULL, NULL, 'callback', '2024-02-01 10:05:01+00'),
     ('nobody else', 'smpp', 'DELIVRD', NULL, NULL, NULL, 'manual', '2024-02-01 10:06:01+00');
 SELECT created_at, message_key, provider, word, event_at, error_code, error_message, source FROM msgstatus.unmatched();
-SELECT * FROM msgstatus.unrecognized() ORDER BY provider, word;
+SELECT * FROM msgstatus.unrecognized() ORDER BY provider, word COLLATE "C";
 SELECT count(*) FROM msgstatus.verify() WHERE message_key LIKE 'nobody%';
 INSERT INTO messages (sid, provider) VALUES ('nobody', 'aws');
 SELECT message_key, word FROM msgstatus.unmatched();

@@ -336,7 +336,7 @@ SELECT helper.error_of('SELECT msgstatus.policy_trigger()') <> 'no error' AS ref
 SELECT helper.error_of('SELECT msgstatus.forget_dropped()') <> 'no error' AS refused;
 SELECT helper.forge('policy_trigger', 'AFTER INSERT', 'evil.numbers', 'ROW', '', 'INSERT INTO evil.numbers VALUES (1234567)') <> 'no er' AS refused;
 SELECT helper.forge('guard_trigger', 'BEFORE INSERT', 'evil.m', 'ROW', argument, $$INSERT INTO evil.m VALUES ('y')$$)
-  FROM (VALUES (''), ('{'), ('{}'), ('[]'), ('null'), (helper.mapping('evil.m', 'evil.nowhere')), (helper.mapping('evil.m', 'evil.numbers')), (helper.mapping('', '')), (repeat('[', 100000))) v(argument);
+  FROM (VALUES (''), ('{'), ('{}'), ('[]'), ('null'), (helper.mapping('evil.m', 'evil.nowhere')), (helper.mapping('evil.m', 'evil.numbers')), (helper.mapping('evil.no_m', 'evil.no_l')), (repeat('[', 100000))) v(argument);
 SELECT functions.f, levels.l, moments.m, events.e,
        helper.forge(functions.f, moments.m || ' ' || events.e, t.t, levels.l,
            helper.mapping('evil.m', 'evil.l'),

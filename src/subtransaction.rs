@@ -1,0 +1,55 @@
+//! Work that can be undone, with every lock that it took.
+
+use crate::errors::Result;
+use pgrx::pg_sys;
+
+/// An internal subtransaction, as PL/pgSQL's EXCEPTION blocks have. Undone on drop, also when an error unwinds:
+/// whoever catches the error above expects to find his own subtransaction current.
+struct Subtransaction {
+    context: pg_sys::MemoryContext,
+    owner: pg_sys::ResourceOwner,
+}
+
+impl Subtransaction {
+    fn begin() -> Subtransaction {
+        // SAFETY: both are current when it ends, on either way; what PostgreSQL makes current meanwhile is put back, so
+        // that results live as long as their caller's memory.
+        unsafe {
+            let (context, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
+            pg_sys::BeginInternalSubTransaction(std::ptr::null());
+            pg_sys::MemoryContextSwitchTo(context);
+            Subtransaction { context, owner }
+        }
+    }
+
+    fn keep(self) {
+        // SAFETY: it is the current one: begun last, and neither kept nor undone.
+        unsafe {
+            pg_sys::ReleaseCurrentSubTransaction();
+            pg_sys::CurrentMemoryContext = self.context;
+            pg_sys::CurrentResourceOwner = self.owner;
+        }
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Subtransaction {
+    fn drop(&mut self) {
+        // SAFETY: as above. An error on its way through has been copied and its state flushed before Rust unwinds.
+        unsafe {
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            pg_sys::CurrentMemoryContext = self.context;
+            pg_sys::CurrentResourceOwner = self.owner;
+        }
+    }
+}
+
+/// Does some work and keeps it only if it gives a value.
+pub fn attempt<T>(work: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>> {
+    let subtransaction = Subtransaction::begin();
+    let value = work()?;
+    if value.is_some() {
+        subtransaction.keep();
+    }
+    Ok(value)
+}
