@@ -71,7 +71,7 @@ pub unsafe fn enter<T>(work: impl FnOnce() -> Result<T>) -> T {
 }
 
 /// Does work that may fail without its caller failing; the error's message otherwise. For work in a subtransaction of
-/// its own, which ends on the way. A cancelled query and the end of the backend are not survived.
+/// its own, which ends on the way. A cancelled query and a read-only transaction concern the caller, and are not survived.
 pub fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(value)) => Ok(value),
@@ -79,7 +79,11 @@ pub fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, St
         Err(payload) => match payload.downcast_ref::<Thrown>() {
             // SAFETY: a copy of an error that PostgreSQL made, in memory of the caller.
             Some(thrown) => unsafe {
-                if (*thrown.0).sqlerrcode == pgrx::PgSqlErrorCode::ERRCODE_QUERY_CANCELED as c_int {
+                let final_codes = [
+                    pgrx::PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
+                    pgrx::PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+                ];
+                if final_codes.iter().any(|&code| code as c_int == (*thrown.0).sqlerrcode) {
                     resume_unwind(payload);
                 }
                 Err(crate::key::c_string((*thrown.0).message))
