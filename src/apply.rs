@@ -168,7 +168,7 @@ struct Judged {
 }
 
 /// Looking at rows without locks first spares those that would not change, and costs those that would a second look.
-/// So the chunks of a large statement look first as long as the last one found that many rows need no change.
+/// So chunks look first as long as the last one found that many rows need no change.
 const WORTH_A_LOOK: usize = 4;
 
 /// One chunk of keys, in key order: locks the rows, decides and writes. Rows that would not change are sorted out
@@ -184,26 +184,27 @@ fn chunk(pair: &Pair, keys: &[&Key], from: From, folds: &[&Fold], judge: Option<
     };
 
     let mut todo: Vec<usize> = (0..keys.len()).collect();
-    let mut expected = None;
-    let looked = from != From::ManyEvents || pair.look_first.get();
-    if looked {
+    if from == From::Log || pair.look_first.get() {
         todo.clear();
         for found in rows::read_many(pair, &spi, keys, Lock::None)? {
-            known[found.place] = true;
             match decide(&found, found.place) {
-                Some(after) if after == found.row => judged.judge(pair, judge, &found, &after),
+                Some(after) if after == found.row => {
+                    known[found.place] = true;
+                    judged.judge(pair, judge, &found, &after);
+                }
                 _ => todo.push(found.place),
             }
         }
         todo.sort_unstable();
         todo.dedup();
-        // They may be gone by the time they are locked.
-        todo.iter().for_each(|&i| known[i] = false);
-        expected = (from == From::Events).then_some(todo.len());
     }
 
     let locked_keys: Vec<&Key> = todo.iter().map(|&i| keys[i]).collect();
-    let locked = lock(pair, &spi, &locked_keys, expected)?;
+    let locked = match locked_keys.len() {
+        0 => Vec::new(),
+        2.. if from == From::Events => lock_together(pair, &spi, &locked_keys)?,
+        _ => rows::read_many(pair, &spi, &locked_keys, Lock::Wait)?,
+    };
     // What a row can't decide, the log does: all of it that committed before the row was ours.
     let open: Vec<usize> = (0..locked.len())
         .filter(|&i| from == From::Log || decide(&locked[i], todo[locked[i].place]).is_none())
@@ -233,7 +234,7 @@ fn chunk(pair: &Pair, keys: &[&Key], from: From, folds: &[&Fold], judge: Option<
         judged.written = rows::write_many(pair, &spi, &locked_keys, &changed)?;
     }
     let found = known.iter().filter(|&&k| k).count();
-    if from == From::ManyEvents && found > 0 {
+    if from != From::Log && found > 0 {
         pair.look_first.set((found - changed.len().min(found)) * WORTH_A_LOOK > found);
     }
     judged.unmatched = (0..keys.len()).filter(|&i| !known[i]).collect();
@@ -247,36 +248,30 @@ const TRIES: usize = 8;
 ///
 /// Key order alone does not rule deadlocks out: before it commits, a transaction may find messages that were not there
 /// before ([`crate::commit`]), and lock them while it holds others with higher keys. So a statement does not wait for
-/// a row while it holds rows. It takes all or none, and while there are none it waits for one that it could not
-/// have. After some tries, and where it is not known which rows to expect, it waits in key order after all.
-fn lock(pair: &Pair, spi: &Spi, keys: &[&Key], expected: Option<usize>) -> Result<Vec<Found>> {
-    let mut tries = if expected.is_some() && keys.len() > 1 { TRIES } else { 0 };
-    while tries > 0 {
-        tries -= 1;
-        let mut missing = None;
+/// a row while it holds rows. It takes all that there are or none, and while there are none it waits for one that it
+/// could not have. Only after some tries it waits in key order after all.
+fn lock_together(pair: &Pair, spi: &Spi, keys: &[&Key]) -> Result<Vec<Found>> {
+    for _ in 0..TRIES {
+        let mut taken = None;
         let locked = attempt(|| {
             let locked = rows::read_many(pair, spi, keys, Lock::Free)?;
             let mut have = vec![false; keys.len()];
             locked.iter().for_each(|f| have[f.place] = true);
-            missing = have.iter().position(|h| !h);
-            Ok(missing.is_none().then_some(locked))
+            let missing: Vec<&Key> = keys.iter().zip(have).filter(|(_, have)| !have).map(|(k, _)| *k).collect();
+            if !missing.is_empty() {
+                taken = rows::read_many(pair, spi, &missing, Lock::None)?.iter().map(|f| missing[f.place]).min();
+            }
+            Ok(taken.is_none().then_some(locked))
         })?;
         if let Some(locked) = locked {
             return Ok(locked);
         }
-        if let Some(i) = missing {
-            // Waits for its turn, and gives it back: by then the row is free, or it is gone and will be missed for good.
-            let there = std::cell::Cell::new(false);
-            attempt(|| {
-                there.set(!rows::read_one(pair, spi, keys[i], true)?.is_empty());
-                Ok(None::<()>)
-            })?;
-            if !there.get() {
-                tries = 0;
-            }
+        if let Some(key) = taken {
+            // Waits for its turn, and gives it back.
+            attempt(|| rows::read_one(pair, spi, key, true).map(|_| None::<()>))?;
         }
     }
-    if keys.is_empty() { Ok(Vec::new()) } else { rows::read_many(pair, spi, keys, Lock::Wait) }
+    rows::read_many(pair, spi, keys, Lock::Wait)
 }
 
 impl Judged {
