@@ -15,6 +15,31 @@ CREATE FUNCTION msgstatus.guard_trigger() RETURNS trigger
 COMMENT ON FUNCTION msgstatus.guard_trigger() IS
     'on a messages table: folds direct writes, so that no writer moves a status back. Off while msgstatus.guard is off.';
 
+-- The engine's own UPDATE asks these for the row that it looks at. Each role is only ever asked of the function of its
+-- type; outside of that UPDATE they raise 55000.
+CREATE FUNCTION msgstatus.decide(
+    status msgstatus.delivery_status, status_at timestamptz, sent_at timestamptz, delivered_at timestamptz,
+    read_at timestamptz, failed_at timestamptz, canceled_at timestamptz, statuses_seen integer, error_code text,
+    error_message text, status_map text
+) RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decide';
+COMMENT ON FUNCTION msgstatus.decide(msgstatus.delivery_status, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, integer, text, text, text) IS
+    'part of the engine''s own UPDATE: does the callback change this row?';
+CREATE FUNCTION msgstatus.decided_status(role integer) RETURNS msgstatus.delivery_status
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decided_status';
+COMMENT ON FUNCTION msgstatus.decided_status(integer) IS 'part of the engine''s own UPDATE: a column of the row as decided';
+CREATE FUNCTION msgstatus.decided_time(role integer) RETURNS timestamptz
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decided_time';
+COMMENT ON FUNCTION msgstatus.decided_time(integer) IS 'part of the engine''s own UPDATE: a column of the row as decided';
+CREATE FUNCTION msgstatus.decided_integer(role integer) RETURNS integer
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decided_integer';
+COMMENT ON FUNCTION msgstatus.decided_integer(integer) IS 'part of the engine''s own UPDATE: a column of the row as decided';
+CREATE FUNCTION msgstatus.decided_text(role integer) RETURNS text
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decided_text';
+COMMENT ON FUNCTION msgstatus.decided_text(integer) IS 'part of the engine''s own UPDATE: a column of the row as decided';
+CREATE FUNCTION msgstatus.decided_boolean(role integer) RETURNS boolean
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decided_boolean';
+COMMENT ON FUNCTION msgstatus.decided_boolean(integer) IS 'part of the engine''s own UPDATE: a column of the row as decided';
+
 CREATE FUNCTION msgstatus.attach(
     messages regclass,
     log regclass,

@@ -1,5 +1,6 @@
 //! Bringing folds to the messages table: read, decide, lock in key order, write what changed.
 
+mod decide;
 mod rows;
 
 use crate::datum::in_scratch;
@@ -41,33 +42,15 @@ enum From {
 }
 
 /// Applies one event, on the path made for single callbacks. `None` if no message has this key.
-///
-/// The row is read without a lock. An event that changes nothing ends there: rows only ever move forward, so what
-/// changes nothing now never will. Otherwise the row version that was read is replaced, or, if somebody else did
-/// that first, the row is locked and decided again.
 pub fn single(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Option<Verdict>> {
-    let mut verdict = None;
-    let mut undecided = false;
-    let raced = {
-        let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
-        let spi = Spi::connect()?;
-        let mut raced = false;
-        for found in rows::read_one(pair, &spi, key, false)? {
-            match decide(pair, &found, fold) {
-                Some(after) => {
-                    verdict = Some(Verdict::of(status, &found.row, &after, &pair.ranks));
-                    raced |= after != found.row && !rows::write_one(pair, &spi, key, &found, &after)?;
-                }
-                None => undecided = true,
-            }
+    if !pair.meddlers {
+        match decide::update(pair, key, status, fold)? {
+            decide::Outcome::Unmatched => return Ok(None),
+            decide::Outcome::Unchanged(verdict) | decide::Outcome::Changed(verdict, _) => return Ok(Some(verdict)),
+            decide::Outcome::Undecided => {}
         }
-        raced
-    };
-    if !raced && !undecided {
-        return Ok(verdict);
     }
-    let judged = chunk(pair, &[key], From::Events, &[fold], Some(status))?;
-    Ok(judged.verdict)
+    Ok(chunk(pair, &[key], From::Events, &[fold], Some(status))?.verdict)
 }
 
 /// Applies folds of new events, many messages at once, in key order.

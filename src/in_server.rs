@@ -135,6 +135,19 @@ mod tests {
 
     #[pg_test]
     fn update_as_text() {
+        let naive = "pg_catalog.timezone('UTC', msgstatus.decided_time(2))";
+        let row = "m.\"State\", NULL::pg_catalog.timestamptz, pg_catalog.timezone('UTC', m.sent_on), \
+                   NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamptz, \
+                   NULL::pg_catalog.timestamptz, 0, m.code::pg_catalog.text, NULL::pg_catalog.text, \
+                   NULL::pg_catalog.text";
+        assert_eq!(
+            sql::update_decided(&mapping(), &shape()),
+            format!(
+                "UPDATE ONLY app.messages m SET \"State\" = msgstatus.decided_status(0), sent_on = {naive}, \
+                 code = msgstatus.decided_text(8)::character varying(8) \
+                 WHERE m.sid OPERATOR(pg_catalog.=) $1 AND msgstatus.decide({row})"
+            )
+        );
         assert_eq!(
             sql::update_one(&mapping(), &shape()),
             "UPDATE ONLY app.messages m SET \"State\" = $5, sent_on = pg_catalog.timezone('UTC', $6), \

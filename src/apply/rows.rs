@@ -24,35 +24,48 @@ pub struct Found {
     pub row: Row,
 }
 
-/// Positions in the result of `sql::select_one` and `sql::select_many`.
+/// Positions in the result of `sql::select_one` and `sql::select_many`: first what says which row it is, then, counted
+/// anew, the engine's columns.
 mod column {
     pub const PLACE: usize = 0;
     pub const TABLE: usize = 1;
     pub const TID: usize = 2;
     pub const XMIN: usize = 3;
-    pub const STATUS: usize = 4;
-    pub const STATUS_AT: usize = 5;
-    pub const MILESTONES: usize = 6;
-    pub const SEEN: usize = 11;
-    pub const CODE: usize = 12;
-    pub const MESSAGE: usize = 13;
-    pub const MAP: usize = 14;
-    pub const COUNT: usize = 15;
+    pub const FIRST: usize = 4;
+
+    pub const STATUS: usize = 0;
+    pub const STATUS_AT: usize = 1;
+    pub const MILESTONES: usize = 2;
+    pub const SEEN: usize = 7;
+    pub const CODE: usize = 8;
+    pub const MESSAGE: usize = 9;
+    pub const MAP: usize = 10;
+    pub const OF_ENGINE: usize = 11;
 }
 
 fn time(rows: &Rows, i: usize, col: usize) -> Option<Time> {
     rows.get(i, col).map(|d| d.value() as i64)
 }
 
-fn found(rows: &Rows, i: usize, oids: &StatusOids) -> Result<Found> {
-    let values = rows.row::<{ column::COUNT }>(i)?;
-    let need = |col: usize| values[col].ok_or_else(|| Fault::internal("a system column is null"));
+/// The engine's columns of a message, in the order of `sql::engine_columns`.
+pub fn row_of(values: &[Option<Datum>; column::OF_ENGINE], oids: &StatusOids) -> Row {
     let time = |col: usize| values[col].map(|d| d.value() as i64);
     // SAFETY: these columns are cast to text by their statement.
     let text = |col: usize| values[col].map(|d| unsafe { text_bytes(d) });
     let mapped = text(column::MAP).as_deref().map(status_map::read).unwrap_or_default();
-    let milestones = std::array::from_fn(|m| time(column::MILESTONES + m).or(mapped[m]));
     let (code, message) = (text(column::CODE), text(column::MESSAGE));
+    Row {
+        status: values[column::STATUS].and_then(|d| oids.status(d)),
+        status_at: time(column::STATUS_AT),
+        milestones: std::array::from_fn(|m| time(column::MILESTONES + m).or(mapped[m])),
+        seen: values[column::SEEN].map_or(0, |d| d.value() as i32),
+        error: Error::new(code.as_deref(), message.as_deref()),
+    }
+}
+
+fn found(rows: &Rows, i: usize, oids: &StatusOids) -> Result<Found> {
+    let values = rows.row::<{ column::FIRST + column::OF_ENGINE }>(i)?;
+    let need = |col: usize| values[col].ok_or_else(|| Fault::internal("a system column is null"));
     // SAFETY: the column is a ctid: a non-null pointer to an ItemPointerData.
     let tid = unsafe { *need(column::TID)?.cast_mut_ptr::<pg_sys::ItemPointerData>() };
     Ok(Found {
@@ -60,13 +73,7 @@ fn found(rows: &Rows, i: usize, oids: &StatusOids) -> Result<Found> {
         table: Oid::from(need(column::TABLE)?.value() as u32),
         tid,
         xmin: need(column::XMIN)?.value() as u32,
-        row: Row {
-            status: values[column::STATUS].and_then(|d| oids.status(d)),
-            status_at: time(column::STATUS_AT),
-            milestones,
-            seen: values[column::SEEN].map_or(0, |d| d.value() as i32),
-            error: Error::new(code.as_deref(), message.as_deref()),
-        },
+        row: row_of(&std::array::from_fn(|i| values[column::FIRST + i]), oids),
     })
 }
 
@@ -94,7 +101,7 @@ pub fn read_many(pair: &Pair, spi: &Spi, keys: &[&Key], lock: Lock) -> Result<Ve
 }
 
 /// The value of one written column.
-fn value(role: Role, after: &Row, oids: &StatusOids) -> Option<Datum> {
+pub fn value(role: Role, after: &Row, oids: &StatusOids) -> Option<Datum> {
     let text = |t: &Option<Box<[u8]>>| t.as_deref().map(text_datum);
     match role {
         Role::Status => after.status.map(|s| oids.datum(s)),

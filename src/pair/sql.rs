@@ -84,6 +84,41 @@ impl Role {
         }
     }
 
+    const ALL: [Role; 12] = [
+        Role::Status,
+        Role::StatusAt,
+        Role::Milestone(Milestone::Sent),
+        Role::Milestone(Milestone::Delivered),
+        Role::Milestone(Milestone::Read),
+        Role::Milestone(Milestone::Failed),
+        Role::Milestone(Milestone::Canceled),
+        Role::Seen,
+        Role::ErrorCode,
+        Role::ErrorMessage,
+        Role::StatusMap,
+        Role::Final,
+    ];
+
+    /// The number by which the functions `decided_...` know the role.
+    fn number(self) -> usize {
+        Role::ALL.iter().position(|&r| r == self).unwrap_or_default()
+    }
+
+    pub fn from_number(number: i32) -> Option<Role> {
+        usize::try_from(number).ok().and_then(|n| Role::ALL.get(n).copied())
+    }
+
+    /// Which of the functions `decided_...` gives its value.
+    fn kind(self) -> &'static str {
+        match self {
+            Role::Status => "status",
+            Role::StatusAt | Role::Milestone(_) => "time",
+            Role::Seen => "integer",
+            Role::ErrorCode | Role::ErrorMessage | Role::StatusMap => "text",
+            Role::Final => "boolean",
+        }
+    }
+
     /// The role as users name it in `columns`.
     pub fn name(self) -> &'static str {
         match self {
@@ -197,17 +232,21 @@ pub enum Lock {
     Free,
 }
 
-/// The engine's columns of a message, in fixed positions: tableoid, ctid, xmin, status, status_at, five
-/// milestones, statuses_seen, error_code, error_message, status_map.
+/// What says which row it is, then the engine's columns.
 fn row_columns(m: &Mapping, shape: &Shape) -> String {
-    let mut columns = vec!["m.tableoid".to_owned(), "m.ctid".to_owned(), "m.xmin".to_owned()];
-    columns.push(format!("m.{}", quote(&m.m.status)));
+    format!("m.tableoid, m.ctid, m.xmin, {}", engine_columns(m, shape))
+}
+
+/// The engine's columns of a message, in fixed positions: status, status_at, five milestones, statuses_seen,
+/// error_code, error_message, status_map.
+fn engine_columns(m: &Mapping, shape: &Shape) -> String {
+    let mut columns = vec![format!("m.{}", quote(&m.m.status))];
     columns.push(read_time("m", m.m.status_at.as_deref(), shape.types.status_at.as_ref()));
     for at in Milestone::ALL {
         let sql_type = shape.types.milestones[at as usize].as_ref();
         columns.push(read_time("m", m.m.milestone(at), sql_type));
     }
-    columns.push(m.m.statuses_seen.as_deref().map_or("0".to_owned(), |c| format!("m.{}", quote(c))));
+    columns.push(m.m.statuses_seen.as_deref().map_or("0".to_owned(), |c| format!("m.{}::integer", quote(c))));
     columns.push(read_text("m", m.m.error_code.as_deref()));
     columns.push(read_text("m", m.m.error_message.as_deref()));
     columns.push(m.m.status_map.as_deref().map_or("NULL::pg_catalog.text".to_owned(), |c| {
@@ -244,6 +283,25 @@ pub fn select_many(m: &Mapping, shape: &Shape, lock: Lock) -> String {
         shape.messages_only(),
         shape.equals,
         if lock == Lock::None { "" } else { &order },
+    )
+}
+
+/// Updates the message with key `$1` as `apply::decide` says, if it says so.
+pub fn update_decided(m: &Mapping, shape: &Shape) -> String {
+    let set: Vec<String> = writes(m, &shape.types)
+        .iter()
+        .map(|w| {
+            let value = format!("msgstatus.decided_{}({})", w.role.kind(), w.role.number());
+            format!("{} = {}", quote(&w.column), w.expression(&value))
+        })
+        .collect();
+    format!(
+        "UPDATE {} m SET {} WHERE m.{} {} $1 AND msgstatus.decide({})",
+        shape.messages_only(),
+        set.join(", "),
+        quote(&m.m.key),
+        shape.equals,
+        engine_columns(m, shape),
     )
 }
 
