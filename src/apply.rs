@@ -3,16 +3,18 @@
 mod decide;
 mod rows;
 
+use crate::boundary;
 use crate::datum::in_scratch;
 use crate::errors::Result;
 use crate::fold::{Fold, Join, Row, Verdict};
 use crate::key::Key;
 use crate::pair::Pair;
 use crate::pair::sql::Lock;
-use crate::session::{ActAs, Rights};
+use crate::session::{ActAs, Rights, set_local};
 use crate::spi::Spi;
 use crate::status::Status;
 use crate::subtransaction::attempt;
+use pgrx::pg_sys;
 use rows::Found;
 
 pub use rows::{event_at as event_in, read_event};
@@ -34,9 +36,6 @@ pub struct Outcome {
 enum From {
     /// Events that are new; the log is asked where a row can't decide.
     Events,
-    /// The same, in a statement of more keys than one chunk. Its rows are waited for in key order: what it has done so
-    /// far is too much to be undone for a row that somebody has.
-    ManyEvents,
     /// The whole log of each key.
     Log,
 }
@@ -46,11 +45,11 @@ pub fn single(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Opt
     if !pair.meddlers {
         match decide::update(pair, key, status, fold)? {
             decide::Outcome::Unmatched => return Ok(None),
-            decide::Outcome::Unchanged(verdict) | decide::Outcome::Changed(verdict, _) => return Ok(Some(verdict)),
+            decide::Outcome::Unchanged(verdict) | decide::Outcome::Changed(verdict) => return Ok(Some(verdict)),
             decide::Outcome::Undecided => {}
         }
     }
-    Ok(chunk(pair, &[key], From::Events, &[fold], Some(status))?.verdict)
+    Ok(chunk(pair, &[key], From::Events, &[fold], Some(status), false)?.verdict)
 }
 
 /// Applies folds of new events, many messages at once, in key order.
@@ -65,11 +64,11 @@ pub fn batch(pair: &Pair, mut groups: Vec<(Key, Fold)>) -> Result<Outcome> {
         same
     });
     let mut outcome = Outcome::default();
-    let from = if groups.len() > CHUNK { From::ManyEvents } else { From::Events };
+    let together = groups.len() <= CHUNK;
     for part in groups.chunks(CHUNK) {
         let keys: Vec<&Key> = part.iter().map(|g| &g.0).collect();
         let folds: Vec<&Fold> = part.iter().map(|g| &g.1).collect();
-        let judged = in_scratch(|| chunk(pair, &keys, from, &folds, None))?;
+        let judged = in_scratch(|| many(pair, &keys, &folds, together))?;
         outcome.written += judged.written;
         outcome.unmatched.extend(judged.unmatched.into_iter().map(|i| keys[i].clone()));
     }
@@ -89,7 +88,7 @@ pub fn refold(pair: &Pair, keys: &mut Vec<Key>) -> Result<Outcome> {
                 return Ok(());
             }
             let (keys, folds): (Vec<&Key>, Vec<&Fold>) = told.into_iter().unzip();
-            let judged = chunk(pair, &keys, From::Log, &folds, None)?;
+            let judged = chunk(pair, &keys, From::Log, &folds, None, false)?;
             outcome.written += judged.written;
             outcome.unmatched.extend(judged.unmatched.into_iter().map(|i| keys[i].clone()));
             Ok(())
@@ -150,42 +149,91 @@ struct Judged {
     verdict: Option<Verdict>,
 }
 
-/// Looking at rows without locks first spares those that would not change, and costs those that would a second look.
-/// So chunks look first as long as the last one found that many rows need no change.
-const WORTH_A_LOOK: usize = 4;
+/// New events of a chunk of messages, in key order, by one UPDATE; what that leaves open, by [`chunk`].
+///
+/// `together` says that the statement has no other chunks, and need not wait for a row while it holds rows: see
+/// [`lock_together`].
+fn many(pair: &Pair, keys: &[&Key], folds: &[&Fold], together: bool) -> Result<Judged> {
+    let update = || decide::update_many(pair, keys, folds);
+    let decided = match (pair.meddlers, together && keys.len() > 1) {
+        (true, _) => None,
+        (false, false) => Some(update()?),
+        (false, true) => boundary::unless_locked(|| attempt(|| without_waiting(update).map(Some)))?.flatten(),
+    };
+    let Some((outcomes, written)) = decided else {
+        return chunk(pair, keys, From::Events, folds, None, together);
+    };
+    let mut judged = Judged { written, ..Judged::default() };
+    // A row that was to be written and was not: it is gone by now, or somebody's trigger kept it.
+    let changed = outcomes.iter().filter(|o| matches!(o, decide::Outcome::Changed(_))).count() as u64;
+    let kept = changed > written;
+    let mut open = Vec::new();
+    for (i, outcome) in outcomes.iter().enumerate() {
+        match outcome {
+            decide::Outcome::Unmatched => judged.unmatched.push(i),
+            decide::Outcome::Undecided => open.push(i),
+            decide::Outcome::Changed(_) if kept => open.push(i),
+            _ => {}
+        }
+    }
+    if !open.is_empty() {
+        let keys: Vec<&Key> = open.iter().map(|&i| keys[i]).collect();
+        let folds: Vec<&Fold> = open.iter().map(|&i| folds[i]).collect();
+        let rest = chunk(pair, &keys, From::Events, &folds, None, together)?;
+        judged.written += rest.written;
+        judged.unmatched.extend(rest.unmatched.into_iter().map(|i| open[i]));
+    }
+    Ok(judged)
+}
 
-/// One chunk of keys, in key order: locks the rows, decides and writes. Rows that would not change are sorted out
-/// before, where that is worth it.
-fn chunk(pair: &Pair, keys: &[&Key], from: From, folds: &[&Fold], judge: Option<Status>) -> Result<Judged> {
+/// Work that fails with 55P03 rather than wait for somebody's lock, or all but: the least that PostgreSQL waits is a
+/// millisecond.
+fn without_waiting<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: the nest level is closed again here; on an error the abort of the subtransaction closes it.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        set_local(c"lock_timeout", c"1ms");
+        let value = work()?;
+        pg_sys::AtEOXact_GUC(false, level);
+        Ok(value)
+    }
+}
+
+/// One chunk of keys, in key order: looks at the rows, locks those that would change, decides again and writes.
+fn chunk(
+    pair: &Pair,
+    keys: &[&Key],
+    from: From,
+    folds: &[&Fold],
+    judge: Option<Status>,
+    together: bool,
+) -> Result<Judged> {
     let mut judged = Judged::default();
     let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
     let spi = Spi::connect()?;
     let mut known = vec![false; keys.len()];
     let decide = |found: &Found, place: usize| match from {
-        From::Events | From::ManyEvents => decide(pair, found, folds[place]),
+        From::Events => decide(pair, found, folds[place]),
         From::Log => Some(pair.stored.mask(found.row.join_log(folds[place], &pair.ranks))),
     };
 
-    let mut todo: Vec<usize> = (0..keys.len()).collect();
-    if from == From::Log || pair.look_first.get() {
-        todo.clear();
-        for found in rows::read_many(pair, &spi, keys, Lock::None)? {
-            match decide(&found, found.place) {
-                Some(after) if after == found.row => {
-                    known[found.place] = true;
-                    judged.judge(pair, judge, &found, &after);
-                }
-                _ => todo.push(found.place),
+    let mut todo = Vec::new();
+    for found in rows::read_many(pair, &spi, keys, Lock::None)? {
+        match decide(&found, found.place) {
+            Some(after) if after == found.row => {
+                known[found.place] = true;
+                judged.judge(pair, judge, &found, &after);
             }
+            _ => todo.push(found.place),
         }
-        todo.sort_unstable();
-        todo.dedup();
     }
+    todo.sort_unstable();
+    todo.dedup();
 
     let locked_keys: Vec<&Key> = todo.iter().map(|&i| keys[i]).collect();
     let locked = match locked_keys.len() {
         0 => Vec::new(),
-        2.. if from == From::Events => lock_together(pair, &spi, &locked_keys)?,
+        2.. if together => lock_together(pair, &spi, &locked_keys)?,
         _ => rows::read_many(pair, &spi, &locked_keys, Lock::Wait)?,
     };
     // What a row can't decide, the log does: all of it that committed before the row was ours.
@@ -215,10 +263,6 @@ fn chunk(pair: &Pair, keys: &[&Key], from: From, folds: &[&Fold], judge: Option<
     }
     if !changed.is_empty() {
         judged.written = rows::write_many(pair, &spi, &locked_keys, &changed)?;
-    }
-    let found = known.iter().filter(|&&k| k).count();
-    if from != From::Log && found > 0 {
-        pair.look_first.set((found - changed.len().min(found)) * WORTH_A_LOOK > found);
     }
     judged.unmatched = (0..keys.len()).filter(|&i| !known[i]).collect();
     Ok(judged)

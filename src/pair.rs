@@ -17,7 +17,6 @@ use crate::key::KeyType;
 use crate::status::words::Provider;
 use mapping::Mapping;
 use pgrx::pg_sys::Oid;
-use std::cell::Cell;
 
 /// Which of the two tables of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +52,6 @@ pub struct Pair {
     pub plans: plans::Plans,
     /// Somebody else's BEFORE UPDATE triggers may change what the engine writes: the guard puts it right.
     pub meddlers: bool,
-    /// Do many of the rows that statements name need no change? See `apply::chunk`.
-    pub look_first: Cell<bool>,
     /// Columns of the log's relations that triggers have fired on.
     pub log_columns: crate::log_trigger::Remembered,
     /// Columns of the messages relations that the guard has fired on.
@@ -85,7 +82,6 @@ impl Pair {
             log,
             ranks,
             plans,
-            look_first: Cell::new(true),
             log_columns: Default::default(),
             message_columns: Default::default(),
             mapping,

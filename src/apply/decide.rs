@@ -1,4 +1,4 @@
-//! The path of single callbacks: one UPDATE that finds the row, asks the fold, and writes what it says.
+//! One UPDATE that finds the rows of callbacks, asks the fold, and writes what it says.
 //!
 //! `UPDATE messages SET status = decided_status(), … WHERE sid = $1 AND decide(status, …)`: PostgreSQL shows `decide`
 //! the row under the key, and evaluates the SET list for the same row right behind it. A row that would not change is
@@ -11,6 +11,7 @@ use crate::fold::{Fold, Join, Ranks, Row, Stored, Verdict};
 use crate::function::Args;
 use crate::key::Key;
 use crate::pair::Pair;
+use crate::pair::plans::Statement;
 use crate::pair::sql::Role;
 use crate::session::{ActAs, as_engine};
 use crate::spi::Spi;
@@ -28,22 +29,25 @@ crate::sql_function!(msgstatus_decided_boolean, pg_finfo_msgstatus_decided_boole
 
 /// What the UPDATE that runs is about, and what became of it so far.
 struct Question {
-    status: Status,
-    fold: Fold,
+    /// The fold at each place, and the status to judge by where there is but one event.
+    folds: Vec<Fold>,
+    judge: Option<Status>,
     ranks: Ranks,
     stored: Stored,
-    outcome: Outcome,
+    outcomes: Vec<Outcome>,
+    /// What the row that was looked at last becomes, if it changes.
+    after: Option<Row>,
 }
 
-/// What became of a single callback.
+/// What became of the events at one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// No row has the key.
     Unmatched,
     /// The row stays as it is.
     Unchanged(Verdict),
-    /// The row becomes this one.
-    Changed(Verdict, Row),
+    /// The row changes.
+    Changed(Verdict),
     /// The row can't tell.
     Undecided,
 }
@@ -54,6 +58,28 @@ thread_local! {
 
 /// Brings one event to its message. `Undecided` also where the row that was to change did not get written.
 pub fn update(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Outcome> {
+    let statement = &pair.plans.update_decided;
+    let (outcomes, written) = ask(pair, statement, vec![fold.clone()], Some(status), || pair.key.datum(key))?;
+    Ok(match outcomes.into_iter().next() {
+        Some(Outcome::Changed(_)) if written == 0 => Outcome::Undecided,
+        outcome => outcome.unwrap_or(Outcome::Undecided),
+    })
+}
+
+/// Brings folds to the messages with these keys, which are in key order; rows are locked as they are written, in that
+/// order. Gives what became of each, and how many rows were written.
+pub fn update_many(pair: &Pair, keys: &[&Key], folds: &[&Fold]) -> Result<(Vec<Outcome>, u64)> {
+    let folds = folds.iter().map(|&f| f.clone()).collect();
+    ask(pair, &pair.plans.update_many_decided, folds, None, || pair.key.array(keys.iter().copied()))
+}
+
+fn ask(
+    pair: &Pair,
+    statement: &Statement,
+    folds: Vec<Fold>,
+    judge: Option<Status>,
+    argument: impl FnOnce() -> Datum,
+) -> Result<(Vec<Outcome>, u64)> {
     /// Triggers of the user may write log rows in turn, and so ask questions of their own.
     struct Restore(Option<Question>);
     impl Drop for Restore {
@@ -64,16 +90,13 @@ pub fn update(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Out
     }
     let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
     let spi = Spi::connect()?;
-    let question =
-        Question { status, fold: fold.clone(), ranks: pair.ranks, stored: pair.stored, outcome: Outcome::Unmatched };
+    let outcomes = vec![Outcome::Unmatched; folds.len()];
+    let question = Question { folds, judge, ranks: pair.ranks, stored: pair.stored, outcomes, after: None };
     let _restore = Restore(QUESTION.replace(Some(question)));
-    let plan = pair.plans.update_decided.plan()?;
-    let written = as_engine(|| spi.run(plan, &[Some(pair.key.datum(key))]))?.len();
-    let outcome = QUESTION.take().map_or(Outcome::Undecided, |q| q.outcome);
-    Ok(match outcome {
-        Outcome::Changed(..) if written == 0 => Outcome::Undecided,
-        outcome => outcome,
-    })
+    let plan = statement.plan()?;
+    let written = as_engine(|| spi.run(plan, &[Some(argument())]))?.len() as u64;
+    let outcomes = QUESTION.take().map(|q| q.outcomes).ok_or_else(not_alone)?;
+    Ok((outcomes, written))
 }
 
 fn not_alone() -> Fault {
@@ -84,23 +107,32 @@ fn not_alone() -> Fault {
     )
 }
 
-/// `decide(status, status_at, sent_at, delivered_at, read_at, failed_at, canceled_at, seen, code, message, map)`: would
-/// the row change?
+/// `decide(status, status_at, sent_at, delivered_at, read_at, failed_at, canceled_at, seen, code, message, map, place)`:
+/// would the row change?
 fn decide(args: &Args) -> Result<Option<Datum>> {
     let oids = StatusOids::get()?;
     let values = std::array::from_fn(|i| args.get(i));
     let row = rows::row_of(&values, &oids);
+    let place = args.get(values.len()).map_or(0, |d| d.value()).wrapping_sub(1);
     QUESTION.with_borrow_mut(|question| {
         let question = question.as_mut().ok_or_else(not_alone)?;
-        question.outcome = match row.join(&question.fold, &question.ranks) {
+        let fold = question.folds.get(place).ok_or_else(not_alone)?;
+        let outcome = match row.join(fold, &question.ranks) {
             Join::Undecided => Outcome::Undecided,
             Join::Row(after) => {
                 let after = question.stored.mask(after);
-                let verdict = Verdict::of(question.status, &row, &after, &question.ranks);
-                if after == row { Outcome::Unchanged(verdict) } else { Outcome::Changed(verdict, after) }
+                let status = question.judge.or(after.status).unwrap_or(Status::Queued);
+                let verdict = Verdict::of(status, &row, &after, &question.ranks);
+                question.after = (after != row).then_some(after);
+                if question.after.is_some() { Outcome::Changed(verdict) } else { Outcome::Unchanged(verdict) }
             }
         };
-        Ok(Some(Datum::from(matches!(question.outcome, Outcome::Changed(..)))))
+        let changes = matches!(outcome, Outcome::Changed(_));
+        // Partitions may hold several rows of a key: one that can't tell is not forgotten for the next that can.
+        if question.outcomes[place] != Outcome::Undecided {
+            question.outcomes[place] = outcome;
+        }
+        Ok(Some(Datum::from(changes)))
     })
 }
 
@@ -109,9 +141,9 @@ fn decided(args: &Args, of_type: impl FnOnce(Role) -> bool) -> Result<Option<Dat
     let role = args.get(0).and_then(|d| Role::from_number(d.value() as i32));
     let role = role.filter(|&r| of_type(r)).ok_or_else(not_alone)?;
     let oids = StatusOids::get()?;
-    QUESTION.with_borrow(|question| match question.as_ref().map(|q| &q.outcome) {
-        Some(Outcome::Changed(_, after)) => Ok(rows::value(role, after, &oids)),
-        _ => Err(not_alone()),
+    QUESTION.with_borrow(|question| {
+        let after = question.as_ref().and_then(|q| q.after.as_ref()).ok_or_else(not_alone)?;
+        Ok(rows::value(role, after, &oids))
     })
 }
 

@@ -288,6 +288,27 @@ pub fn select_many(m: &Mapping, shape: &Shape, lock: Lock) -> String {
 
 /// Updates the message with key `$1` as `apply::decide` says, if it says so.
 pub fn update_decided(m: &Mapping, shape: &Shape) -> String {
+    let key = quote(&m.m.key);
+    format!("{} WHERE m.{key} {} $1 AND {}", set_decided(m, shape), shape.equals, decide(m, shape, "1"))
+}
+
+/// The same for the messages with keys `$1`, in their order.
+pub fn update_many_decided(m: &Mapping, shape: &Shape) -> String {
+    format!(
+        "{} FROM pg_catalog.unnest($1::{}[]) WITH ORDINALITY AS k(key, ord) WHERE m.{} {} k.key AND {}",
+        set_decided(m, shape),
+        shape.key_type,
+        quote(&m.m.key),
+        shape.equals,
+        decide(m, shape, "k.ord"),
+    )
+}
+
+fn decide(m: &Mapping, shape: &Shape, place: &str) -> String {
+    format!("msgstatus.decide({}, {place})", engine_columns(m, shape))
+}
+
+fn set_decided(m: &Mapping, shape: &Shape) -> String {
     let set: Vec<String> = writes(m, &shape.types)
         .iter()
         .map(|w| {
@@ -295,14 +316,7 @@ pub fn update_decided(m: &Mapping, shape: &Shape) -> String {
             format!("{} = {}", quote(&w.column), w.expression(&value))
         })
         .collect();
-    format!(
-        "UPDATE {} m SET {} WHERE m.{} {} $1 AND msgstatus.decide({})",
-        shape.messages_only(),
-        set.join(", "),
-        quote(&m.m.key),
-        shape.equals,
-        engine_columns(m, shape),
-    )
+    format!("UPDATE {} m SET {}", shape.messages_only(), set.join(", "))
 }
 
 /// Updates the row version at tableoid `$1`, ctid `$2`, if it is still that of xmin `$3`; its key is `$4`.
