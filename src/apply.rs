@@ -1,4 +1,7 @@
-//! Bringing folds to the messages table: read, decide, lock in key order, write what changed.
+//! Bringing folds to the messages table.
+//!
+//! New events go by one UPDATE ([`decide`]). What a row can't decide, and what is folded from the log, goes by look, lock,
+//! decide again and write (`chunk`).
 
 mod decide;
 mod rows;

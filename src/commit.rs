@@ -10,8 +10,9 @@
 //!   nothing to do; otherwise the log of its messages is folded once more.
 //!
 //! Each mode is compatible with itself and conflicts with the other. The lock is taken when all work is done and is
-//! held until the commit is visible: milliseconds, whatever the transaction did before. It is never held while
-//! waiting for a row, so it takes part in no deadlock, and it is one lock for a table, not one a message, so a
+//! held until the commit is visible: the time of a commit, whatever the transaction did before. (A transaction with very
+//! many messages, in the way of which such callbacks keep coming, folds its own messages under it in the end.) It is
+//! never held while waiting for a row, so it takes part in no deadlock, and it is one lock for a table, not one a message, so a
 //! million messages in a transaction need no more room for locks than one. A transaction whose callbacks all
 //! found their messages takes no lock at all.
 

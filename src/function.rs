@@ -1,4 +1,4 @@
-//! The functions that SQL calls: declared in `sql/*.sql`, defined in Rust with [`sql_function!`].
+//! The functions that SQL calls: declared in `sql/*.sql`, defined in Rust with [`crate::sql_function!`].
 //!
 //! pgrx's own attribute would also write the SQL declarations, resolve our enums by unqualified name on every call,
 //! and cost hundreds of nanoseconds a call. This is the version-1 calling convention and nothing else.

@@ -28,7 +28,7 @@ pub enum Status {
     Read,
 }
 
-/// A timestamp that a message reaches at most once. The discriminant indexes [`crate::fold::State::milestones`].
+/// A timestamp that a message reaches at most once. The discriminant indexes [`crate::fold::Row::milestones`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Milestone {
