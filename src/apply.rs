@@ -1,23 +1,22 @@
 //! Bringing folds to the messages table.
 //!
-//! New events go by one UPDATE ([`decide`]). What a row can't decide, and what is folded from the log, goes by look, lock,
-//! decide again and write (`chunk`).
+//! Single callbacks, and statements too large to be undone for a row that somebody has, go by one UPDATE ([`decide`]).
+//! Other statements, what a row can't decide, and what is folded from the log go by look, lock, decide again and write
+//! (`chunk`).
 
 mod decide;
 mod rows;
 
-use crate::boundary;
 use crate::datum::in_scratch;
 use crate::errors::Result;
 use crate::fold::{Fold, Join, Row, Verdict};
 use crate::key::Key;
 use crate::pair::Pair;
 use crate::pair::sql::Lock;
-use crate::session::{ActAs, Rights, set_local};
+use crate::session::{ActAs, Rights};
 use crate::spi::Spi;
 use crate::status::Status;
 use crate::subtransaction::attempt;
-use pgrx::pg_sys;
 use rows::Found;
 
 pub use rows::{event_at as event_in, read_event};
@@ -78,8 +77,16 @@ pub fn batch(pair: &Pair, mut groups: Vec<(Key, Fold)>) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Whose messages are folded from their log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// This transaction's own: nobody else can see them yet, or change them.
+    Own,
+    Anybodys,
+}
+
 /// Folds the whole log of these keys into their messages.
-pub fn refold(pair: &Pair, keys: &mut Vec<Key>) -> Result<Outcome> {
+pub fn refold(pair: &Pair, keys: &mut Vec<Key>, whose: Whose) -> Result<Outcome> {
     keys.sort_unstable_by(|a, b| pair.key.compare(a, b));
     keys.dedup_by(|next, kept| pair.key.compare(next, kept).is_eq());
     let mut outcome = Outcome::default();
@@ -91,6 +98,10 @@ pub fn refold(pair: &Pair, keys: &mut Vec<Key>) -> Result<Outcome> {
                 return Ok(());
             }
             let (keys, folds): (Vec<&Key>, Vec<&Fold>) = told.into_iter().unzip();
+            if whose == Whose::Own && !pair.meddlers {
+                outcome.written += decide::update_many(pair, &keys, &folds, true)?.1;
+                return Ok(());
+            }
             let judged = chunk(pair, &keys, From::Log, &folds, None, false)?;
             outcome.written += judged.written;
             outcome.unmatched.extend(judged.unmatched.into_iter().map(|i| keys[i].clone()));
@@ -152,20 +163,15 @@ struct Judged {
     verdict: Option<Verdict>,
 }
 
-/// New events of a chunk of messages, in key order, by one UPDATE; what that leaves open, by [`chunk`].
+/// New events of a chunk of messages, in key order: by one UPDATE, and what that leaves open by [`chunk`].
 ///
-/// `together` says that the statement has no other chunks, and need not wait for a row while it holds rows: see
-/// [`lock_together`].
+/// `together` says that the statement has no other chunks, and need not wait for a row while it holds rows: then it is
+/// for [`lock_together`] to take them.
 fn many(pair: &Pair, keys: &[&Key], folds: &[&Fold], together: bool) -> Result<Judged> {
-    let update = || decide::update_many(pair, keys, folds);
-    let decided = match (pair.meddlers, together && keys.len() > 1) {
-        (true, _) => None,
-        (false, false) => Some(update()?),
-        (false, true) => boundary::unless_locked(|| attempt(|| without_waiting(update).map(Some)))?.flatten(),
-    };
-    let Some((outcomes, written)) = decided else {
+    if pair.meddlers || together && keys.len() > 1 {
         return chunk(pair, keys, From::Events, folds, None, together);
-    };
+    }
+    let (outcomes, written) = decide::update_many(pair, keys, folds, false)?;
     let mut judged = Judged { written, ..Judged::default() };
     // A row that was to be written and was not: it is gone by now, or somebody's trigger kept it.
     let changed = outcomes.iter().filter(|o| matches!(o, decide::Outcome::Changed(_))).count() as u64;
@@ -187,19 +193,6 @@ fn many(pair: &Pair, keys: &[&Key], folds: &[&Fold], together: bool) -> Result<J
         judged.unmatched.extend(rest.unmatched.into_iter().map(|i| open[i]));
     }
     Ok(judged)
-}
-
-/// Work that fails with 55P03 rather than wait for somebody's lock, or all but: the least that PostgreSQL waits is a
-/// millisecond.
-fn without_waiting<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    // SAFETY: the nest level is closed again here; on an error the abort of the subtransaction closes it.
-    unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        set_local(c"lock_timeout", c"1ms");
-        let value = work()?;
-        pg_sys::AtEOXact_GUC(false, level);
-        Ok(value)
-    }
 }
 
 /// One chunk of keys, in key order: looks at the rows, locks those that would change, decides again and writes.

@@ -93,20 +93,6 @@ pub fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, St
     }
 }
 
-/// Does work in a subtransaction of its own that may give up on a lock that somebody holds; then there is no value.
-pub fn unless_locked<T>(work: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(value) => value.map(Some),
-        Err(payload) => {
-            let locked = payload.downcast_ref::<Thrown>().is_some_and(|thrown| {
-                // SAFETY: a copy of an error that PostgreSQL made, in memory of the caller.
-                unsafe { (*thrown.0).sqlerrcode == pgrx::PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as c_int }
-            });
-            if locked { Ok(None) } else { resume_unwind(payload) }
-        }
-    }
-}
-
 /// Raises one of our errors.
 ///
 /// # Safety

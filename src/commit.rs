@@ -16,7 +16,7 @@
 //! million messages in a transaction need no more room for locks than one. A transaction whose callbacks all
 //! found their messages takes no lock at all.
 
-use crate::apply;
+use crate::apply::{self, Whose};
 use crate::boundary;
 use crate::errors::{Fault, Result};
 use crate::key::Key;
@@ -112,7 +112,7 @@ pub fn messages_appear(pair: &Rc<Pair>, mut keys: Vec<Key>) -> Result<()> {
         unlock(messages, Mode::Message);
         pending(pair, Some(commits), |_| ());
     }
-    apply::refold(pair, &mut keys)?;
+    apply::refold(pair, &mut keys, Whose::Own)?;
     pending(pair, None, |p| p.messages.append(&mut keys));
     Ok(())
 }
@@ -200,9 +200,9 @@ fn before_commit() -> Result<()> {
                     p.callbacks.remove(key);
                 }
                 // A message may be gone again, or have another key, by the time its row is locked.
-                p.callbacks.extend(apply::refold(&p.pair, &mut found)?.unmatched);
+                p.callbacks.extend(apply::refold(&p.pair, &mut found, Whose::Anybodys)?.unmatched);
                 if commits != p.commits_seen {
-                    apply::refold(&p.pair, &mut p.messages)?;
+                    apply::refold(&p.pair, &mut p.messages, Whose::Anybodys)?;
                     p.commits_seen = commits;
                 }
             }

@@ -27,6 +27,7 @@ crate::sql_function!(msgstatus_guard_trigger, pg_finfo_msgstatus_guard_trigger, 
 pub struct Columns {
     key: Attribute,
     writes: Vec<(Role, Attribute)>,
+    oids: StatusOids,
 }
 
 /// The columns of the messages relations (it, and its partitions), remembered with a pair.
@@ -45,7 +46,7 @@ impl Columns {
             .map(|w| Ok((w.role, Attribute::required(&table, w.role.name(), &w.column)?)))
             .collect();
         let key = Attribute::required(&table, "message_key", &pair.mapping.m.key)?;
-        let columns = Rc::new(Columns { key, writes: writes? });
+        let columns = Rc::new(Columns { key, writes: writes?, oids: pair.oids });
         pair.message_columns.borrow_mut().insert(relation, Rc::clone(&columns));
         Ok(columns)
     }
@@ -58,8 +59,7 @@ struct Version {
 }
 
 impl Version {
-    fn read(columns: &Columns, tuple: HeapTuple, descriptor: pg_sys::TupleDesc) -> Result<Version> {
-        let oids = StatusOids::get()?;
+    fn read(columns: &Columns, tuple: HeapTuple, descriptor: pg_sys::TupleDesc) -> Version {
         let mut row = Row::default();
         let mut map = [None; MILESTONES];
         let (mut code, mut message) = (None, None);
@@ -69,7 +69,7 @@ impl Version {
             values.push(value);
             let Some(value) = value else { continue };
             match role {
-                Role::Status => row.status = oids.status(value),
+                Role::Status => row.status = columns.oids.status(value),
                 Role::StatusAt => row.status_at = Some(attribute.time(value)),
                 Role::Milestone(m) => row.milestones[*m as usize] = Some(attribute.time(value)),
                 Role::Seen => row.seen = value.value() as i32,
@@ -83,7 +83,7 @@ impl Version {
             *slot = slot.or(mapped);
         }
         row.error = Error::new(code.as_deref(), message.as_deref());
-        Ok(Version { row, values })
+        Version { row, values }
     }
 }
 
@@ -139,7 +139,7 @@ fn guard_trigger(args: &Args) -> Result<Option<Datum>> {
         return Ok(Some(Datum::from(tuple)));
     }
     let columns = Columns::remembered(&pair, call.relation())?;
-    let new = Version::read(&columns, tuple, call.descriptor())?;
+    let new = Version::read(&columns, tuple, call.descriptor());
     if is_engine() && !call.is_insert() {
         // SAFETY: an UPDATE's trigger has the tuple it replaces.
         let replaced = unsafe { version(call.relation(), &(*call.old_tuple()).t_self) };
@@ -151,7 +151,7 @@ fn guard_trigger(args: &Args) -> Result<Option<Datum>> {
     let (folded, old) = if call.is_insert() {
         (inserted(&pair, &new.row), None)
     } else {
-        let old = Version::read(&columns, call.old_tuple(), call.descriptor())?;
+        let old = Version::read(&columns, call.old_tuple(), call.descriptor());
         let (folded, refused) = updated(&pair, &old.row, &new.row);
         if refused && pair.mapping.on_regression == OnRegression::Error {
             return Err(regression(&call, &columns, &old.row, &new.row));
@@ -245,7 +245,6 @@ fn regression(call: &Call, columns: &Columns, old: &Row, new: &Row) -> Fault {
 
 /// The new tuple with the folded values in place of those that differ.
 fn rewritten(call: &Call, columns: &Columns, new: &Version, old: Option<&Version>, folded: &Row) -> Result<HeapTuple> {
-    let oids = StatusOids::get()?;
     let (mut numbers, mut values, mut nulls) = (Vec::new(), Vec::new(), Vec::new());
     let mut replace = |attribute: &Attribute, value: Option<Datum>| {
         numbers.push(i32::from(attribute.number));
@@ -257,7 +256,7 @@ fn rewritten(call: &Call, columns: &Columns, new: &Version, old: Option<&Version
     for (i, (role, attribute)) in columns.writes.iter().enumerate() {
         match role {
             Role::Status if folded.status != row.status => {
-                replace(attribute, folded.status.map(|s| oids.datum(s)));
+                replace(attribute, folded.status.map(|s| columns.oids.datum(s)));
             }
             Role::StatusAt if folded.status_at != row.status_at => {
                 replace(attribute, folded.status_at.map(Datum::from));

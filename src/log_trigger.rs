@@ -12,7 +12,6 @@ use crate::key::Key;
 use crate::pair::{Pair, Side, Table};
 use crate::session::trigger_depth;
 use crate::status::Status;
-use crate::status::oids::StatusOids;
 use crate::status::words::Provider;
 use crate::trigger::{Attribute, Call, Made, Tuple};
 use pgrx::pg_sys::{Datum, Oid};
@@ -79,10 +78,10 @@ impl Columns {
         row.get(self.key.number).map(|d| unsafe { pair.key.with_key(d, use_key) })
     }
 
-    fn status(&self, pair: &Pair, row: &Tuple, oids: &StatusOids) -> Option<Status> {
+    fn status(&self, pair: &Pair, row: &Tuple) -> Option<Status> {
         let word = row.get(self.status.number)?;
         if pair.log_holds_labels {
-            return oids.status(word);
+            return pair.oids.status(word);
         }
         let provider = self
             .provider
@@ -91,8 +90,8 @@ impl Columns {
         self.status.with_text(word, |w| provider.parse(w))
     }
 
-    fn event(&self, pair: &Pair, row: &Tuple, oids: &StatusOids) -> Option<Event> {
-        let status = self.status(pair, row, oids)?;
+    fn event(&self, pair: &Pair, row: &Tuple) -> Option<Event> {
+        let status = self.status(pair, row)?;
         let time = |a: Option<Attribute>| a.and_then(|a| row.get(a.number).map(|d| a.time(d)));
         let text = |a: Option<Attribute>| a.and_then(|a| row.get(a.number).map(|d| a.with_text(d, <[u8]>::to_vec)));
         let keeps = pair.mapping.keeps_errors();
@@ -143,7 +142,6 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
     let call = Call::of(args, Made::AfterInsert)?;
     let pair = call.pair(Side::Log)?;
     let columns = Columns::remembered(&pair, call.relation())?;
-    let oids = StatusOids::get()?;
 
     let mut rows = 0u64;
     let mut first: Option<(Key, Option<Event>)> = None;
@@ -155,7 +153,7 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
         {
             groups.entry(key).or_default().add(event, &pair.ranks);
         }
-        let event = columns.event(&pair, row, &oids);
+        let event = columns.event(&pair, row);
         columns.with_key(&pair, row, |key| {
             if rows == 1 {
                 first = Some((Key::from(key), event));

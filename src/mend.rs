@@ -1,6 +1,6 @@
 //! Writing through a tracked pair by function: `apply_status`, `rebuild`, `settle`.
 
-use crate::apply;
+use crate::apply::{self, Whose};
 use crate::boundary;
 use crate::errors::{Code, Fault, Result};
 use crate::fold::Time;
@@ -123,7 +123,7 @@ fn rebuild(args: &Args) -> Result<Option<Datum>> {
     let mut told = 0;
     each_chunk(&pair, Rights::Owner, since(args.get(0)), |keys| {
         looked += keys.len() as u64;
-        written += apply::refold(&pair, keys)?.written;
+        written += apply::refold(&pair, keys, Whose::Anybodys)?.written;
         if looked - told >= NOTICE_EVERY {
             told = looked;
             pgrx::notice!("rebuild of {}: {looked} messages looked at, {written} rewritten", pair.messages_name());
@@ -151,7 +151,7 @@ fn settle(args: &Args) -> Result<Option<Datum>> {
                 let pair: Rc<Pair> = cache::of_messages(Some(messages))?;
                 let mut here = 0;
                 each_chunk(&pair, Rights::Owner, since(args.get(0)), |keys| {
-                    here += apply::refold(&pair, keys)?.written;
+                    here += apply::refold(&pair, keys, Whose::Anybodys)?.written;
                     Ok(())
                 })?;
                 Ok(Some(here))

@@ -14,6 +14,7 @@ pub mod sql;
 use crate::errors::Result;
 use crate::fold::{Ranks, Stored};
 use crate::key::KeyType;
+use crate::status::oids::StatusOids;
 use crate::status::words::Provider;
 use mapping::Mapping;
 use pgrx::pg_sys::Oid;
@@ -45,6 +46,8 @@ pub struct Pair {
     pub key: KeyType,
     pub ranks: Ranks,
     pub stored: Stored,
+    /// The labels' OIDs, looked up once and not for every row.
+    pub oids: StatusOids,
     /// Whose words the log holds where its row does not say.
     pub provider: Provider,
     /// The log's status column is `delivery_status`: it holds labels, whoever the provider is.
@@ -67,6 +70,7 @@ impl Pair {
         let ranks = resolve::ranks(&mapping.policy)?;
         let plans = plans::Plans::new(&mapping, &columns.shape, &columns.key)?;
         Ok(Pair {
+            oids: StatusOids::get()?,
             meddlers: resolve::has_meddlers(&messages)?,
             stored: columns.stored,
             // Twilio's words include every label.

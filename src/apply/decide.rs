@@ -32,8 +32,11 @@ struct Question {
     /// The fold at each place, and the status to judge by where there is but one event.
     folds: Vec<Fold>,
     judge: Option<Status>,
+    /// The folds are of whole logs, not of new events.
+    whole: bool,
     ranks: Ranks,
     stored: Stored,
+    oids: StatusOids,
     outcomes: Vec<Outcome>,
     /// What the row that was looked at last becomes, if it changes.
     after: Option<Row>,
@@ -59,7 +62,7 @@ thread_local! {
 /// Brings one event to its message. `Undecided` also where the row that was to change did not get written.
 pub fn update(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Outcome> {
     let statement = &pair.plans.update_decided;
-    let (outcomes, written) = ask(pair, statement, vec![fold.clone()], Some(status), || pair.key.datum(key))?;
+    let (outcomes, written) = ask(pair, statement, vec![fold.clone()], Some(status), false, || pair.key.datum(key))?;
     Ok(match outcomes.into_iter().next() {
         Some(Outcome::Changed(_)) if written == 0 => Outcome::Undecided,
         outcome => outcome.unwrap_or(Outcome::Undecided),
@@ -68,9 +71,12 @@ pub fn update(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Out
 
 /// Brings folds to the messages with these keys, which are in key order; rows are locked as they are written, in that
 /// order. Gives what became of each, and how many rows were written.
-pub fn update_many(pair: &Pair, keys: &[&Key], folds: &[&Fold]) -> Result<(Vec<Outcome>, u64)> {
+///
+/// `whole` says that the folds are of the whole log of each message, which then must be the transaction's own: nobody
+/// else has events for it that the log does not show yet.
+pub fn update_many(pair: &Pair, keys: &[&Key], folds: &[&Fold], whole: bool) -> Result<(Vec<Outcome>, u64)> {
     let folds = folds.iter().map(|&f| f.clone()).collect();
-    ask(pair, &pair.plans.update_many_decided, folds, None, || pair.key.array(keys.iter().copied()))
+    ask(pair, &pair.plans.update_many_decided, folds, None, whole, || pair.key.array(keys.iter().copied()))
 }
 
 fn ask(
@@ -78,6 +84,7 @@ fn ask(
     statement: &Statement,
     folds: Vec<Fold>,
     judge: Option<Status>,
+    whole: bool,
     argument: impl FnOnce() -> Datum,
 ) -> Result<(Vec<Outcome>, u64)> {
     /// Triggers of the user may write log rows in turn, and so ask questions of their own.
@@ -91,7 +98,16 @@ fn ask(
     let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
     let spi = Spi::connect()?;
     let outcomes = vec![Outcome::Unmatched; folds.len()];
-    let question = Question { folds, judge, ranks: pair.ranks, stored: pair.stored, outcomes, after: None };
+    let question = Question {
+        folds,
+        judge,
+        whole,
+        ranks: pair.ranks,
+        stored: pair.stored,
+        oids: pair.oids,
+        outcomes,
+        after: None,
+    };
     let _restore = Restore(QUESTION.replace(Some(question)));
     let plan = statement.plan()?;
     let written = as_engine(|| spi.run(plan, &[Some(argument())]))?.len() as u64;
@@ -110,14 +126,17 @@ fn not_alone() -> Fault {
 /// `decide(status, status_at, sent_at, delivered_at, read_at, failed_at, canceled_at, seen, code, message, map, place)`:
 /// would the row change?
 fn decide(args: &Args) -> Result<Option<Datum>> {
-    let oids = StatusOids::get()?;
     let values = std::array::from_fn(|i| args.get(i));
-    let row = rows::row_of(&values, &oids);
     let place = args.get(values.len()).map_or(0, |d| d.value()).wrapping_sub(1);
     QUESTION.with_borrow_mut(|question| {
         let question = question.as_mut().ok_or_else(not_alone)?;
+        let row = rows::row_of(&values, &question.oids);
         let fold = question.folds.get(place).ok_or_else(not_alone)?;
-        let outcome = match row.join(fold, &question.ranks) {
+        let join = match question.whole {
+            true => Join::Row(row.join_log(fold, &question.ranks)),
+            false => row.join(fold, &question.ranks),
+        };
+        let outcome = match join {
             Join::Undecided => Outcome::Undecided,
             Join::Row(after) => {
                 let after = question.stored.mask(after);
@@ -140,10 +159,10 @@ fn decide(args: &Args) -> Result<Option<Datum>> {
 fn decided(args: &Args, of_type: impl FnOnce(Role) -> bool) -> Result<Option<Datum>> {
     let role = args.get(0).and_then(|d| Role::from_number(d.value() as i32));
     let role = role.filter(|&r| of_type(r)).ok_or_else(not_alone)?;
-    let oids = StatusOids::get()?;
     QUESTION.with_borrow(|question| {
-        let after = question.as_ref().and_then(|q| q.after.as_ref()).ok_or_else(not_alone)?;
-        Ok(rows::value(role, after, &oids))
+        let question = question.as_ref().ok_or_else(not_alone)?;
+        let after = question.after.as_ref().ok_or_else(not_alone)?;
+        Ok(rows::value(role, after, &question.oids))
     })
 }
 

@@ -77,15 +77,14 @@ fn found(rows: &Rows, i: usize, oids: &StatusOids) -> Result<Found> {
     })
 }
 
-fn all_found(rows: &Rows) -> Result<Vec<Found>> {
-    let oids = StatusOids::get()?;
-    (0..rows.len()).map(|i| found(rows, i, &oids)).collect()
+fn all_found(pair: &Pair, rows: &Rows) -> Result<Vec<Found>> {
+    (0..rows.len()).map(|i| found(rows, i, &pair.oids)).collect()
 }
 
 /// Reads the messages with this key: one, or one a partition where the key alone is not unique.
 pub fn read_one(pair: &Pair, spi: &Spi, key: &Key, lock: bool) -> Result<Vec<Found>> {
     let statement = if lock { &pair.plans.lock_one } else { &pair.plans.select_one };
-    all_found(&spi.run(statement.plan()?, &[Some(pair.key.datum(key))])?)
+    all_found(pair, &spi.run(statement.plan()?, &[Some(pair.key.datum(key))])?)
 }
 
 /// Reads the messages with these keys, which are in key order; locks them in that order if asked to.
@@ -97,7 +96,7 @@ pub fn read_many(pair: &Pair, spi: &Spi, keys: &[&Key], lock: Lock) -> Result<Ve
         (Lock::Wait, _) => &pair.plans.lock_many,
         (Lock::Free, _) => &pair.plans.lock_free,
     };
-    all_found(&spi.run(statement.plan()?, &[Some(pair.key.array(keys.iter().copied()))])?)
+    all_found(pair, &spi.run(statement.plan()?, &[Some(pair.key.array(keys.iter().copied()))])?)
 }
 
 /// The value of one written column.
@@ -117,7 +116,6 @@ pub fn value(role: Role, after: &Row, oids: &StatusOids) -> Option<Datum> {
 
 /// Replaces the row version that was read; false if it is no longer the current one.
 pub fn write_one(pair: &Pair, spi: &Spi, key: &Key, found: &Found, after: &Row) -> Result<bool> {
-    let oids = StatusOids::get()?;
     let mut tid = found.tid;
     let mut args = vec![
         Some(Datum::from(found.table)),
@@ -125,7 +123,7 @@ pub fn write_one(pair: &Pair, spi: &Spi, key: &Key, found: &Found, after: &Row) 
         Some(Datum::from(found.xmin)),
         Some(pair.key.datum(key)),
     ];
-    args.extend(pair.plans.writes.iter().map(|w| value(w.role, after, &oids)));
+    args.extend(pair.plans.writes.iter().map(|w| value(w.role, after, &pair.oids)));
     let plan = pair.plans.update_one.plan()?;
     let intended = std::iter::once((found.table, &found.tid, after));
     Ok(guard::intending(pair, intended, || spi.run(plan, &args))?.len() == 1)
@@ -136,7 +134,6 @@ pub fn write_many(pair: &Pair, spi: &Spi, keys: &[&Key], rows: &[(&Found, Row)])
     if let [(found, after)] = rows {
         return Ok(u64::from(write_one(pair, spi, keys[found.place], found, after)?));
     }
-    let oids = StatusOids::get()?;
     // Only columns that some row of the chunk changes are written, each by an array.
     let mask = rows.iter().fold(0, |mask, (found, after)| {
         let writes = pair.plans.writes.iter().enumerate();
@@ -151,8 +148,8 @@ pub fn write_many(pair: &Pair, spi: &Spi, keys: &[&Key], rows: &[(&Found, Row)])
         args.push(Some(pair.key.array(rows.iter().map(|(f, _)| keys[f.place]))));
     }
     for (_, w) in pair.plans.writes.iter().enumerate().filter(|(i, _)| mask & 1 << i != 0) {
-        let values: Vec<_> = rows.iter().map(|(_, after)| value(w.role, after, &oids)).collect();
-        args.push(Some(Layout::of(w.role.param(oids.enum_type)).array(&values)));
+        let values: Vec<_> = rows.iter().map(|(_, after)| value(w.role, after, &pair.oids)).collect();
+        args.push(Some(Layout::of(w.role.param(pair.oids.enum_type)).array(&values)));
     }
     let statement = pair.plans.update_many(&pair.mapping, mask)?;
     let plan = statement.plan()?;
