@@ -32,6 +32,7 @@ INSERT INTO comparison (bench, what, against, ours, theirs, kind, target) VALUES
     ('big4', 'INSERT and UPDATE FROM unnest, 4 writers, the latest', '100,000 messages', 'peer_latest', 'peer', 'rate', NULL),
     ('big4', 'INSERT and UPDATE FROM unnest, 4 writers, any', '100,000 messages', 'peer_anywhere', 'peer', 'rate', NULL),
     ('update_other', 'UPDATE of all messages that leaves status alone', 'no trigger', 'ours', 'none', 'time', 1.03),
+    ('update_other', '', 'the same, in a session that has not loaded the library', 'not_loaded', 'none', 'time', NULL),
     ('update_status', 'UPDATE of all messages that changes status', 'no trigger', 'ours', 'none', 'time', 1.3),
     ('scan', 'scan, is_final(status)', 'an integer > 50', 'final', 'integer_later', 'time', 1.5),
     ('scan', 'scan, status >> ''sent''', 'an integer > 50', 'later', 'integer_later', 'time', 1.5),

@@ -2,7 +2,7 @@
 
 mod catalog;
 mod roles;
-mod triggers;
+pub mod triggers;
 
 use crate::datum::text_datum;
 use crate::errors::{Code, Fault, Result};

@@ -152,4 +152,5 @@ unsafe extern "C-unwind" {
     ) -> c_int;
     pub fn SPI_cursor_fetch(portal: pg_sys::Portal, forward: bool, count: std::ffi::c_long);
     pub fn AfterTriggerFireDeferred();
+    pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);
 }

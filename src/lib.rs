@@ -8,6 +8,7 @@
 //! | [`apply`] | folds to messages: read, decide, lock in key order, write |
 //! | [`replay`], [`commit`] | callbacks that came before their message, in this transaction or a concurrent one |
 //! | [`guard`] | the rule against every other writer |
+//! | [`executor`] | statements that the triggers on messages can't concern, spared from them |
 //! | [`attach`] | `attach`, `detach`, `create_tables`, `convert_status` |
 //! | [`inspect`], [`mend`] | `history`, `verify`, …; `rebuild`, `settle`, `apply_status` |
 
@@ -20,6 +21,7 @@ pub mod commit;
 pub mod datum;
 pub mod encoding;
 pub mod errors;
+pub mod executor;
 pub mod fold;
 pub mod function;
 pub mod guard;
@@ -45,6 +47,7 @@ compile_error!("PostgreSQL errors unwind through Rust frames: build with panic =
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     gucs::init();
+    executor::init();
 }
 
 pgrx::extension_sql_file!("../sql/10_types.sql", name = "types", bootstrap);

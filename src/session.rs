@@ -114,6 +114,12 @@ pub fn as_engine<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     work()
 }
 
+/// Is the statement that starts now the engine's own UPDATE?
+pub fn starts_engine() -> bool {
+    let depth = ENGINE_DEPTH.get();
+    depth >= 0 && depth == trigger_depth() + 1
+}
+
 /// Is the trigger that runs now fired by the engine's own UPDATE?
 pub fn is_engine() -> bool {
     let depth = ENGINE_DEPTH.get();

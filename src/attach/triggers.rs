@@ -12,10 +12,10 @@ use pgrx::pg_sys::{self, Datum, Oid};
 
 /// The triggers on messages, by name. Guards sort behind other BEFORE triggers, and so see what those did.
 const GUARD_INSERT: &str = "zzz_msgstatus_guard_insert";
-const GUARD_STATUS: &str = "zzz_msgstatus_guard_status";
-const GUARD_UPDATE: &str = "zzz_msgstatus_guard_update";
+pub const GUARD_STATUS: &str = "zzz_msgstatus_guard_status";
+pub const GUARD_UPDATE: &str = "zzz_msgstatus_guard_update";
 const REPLAY_INSERT: &str = "msgstatus_replay_insert";
-const REPLAY_KEY: &str = "msgstatus_replay_key";
+pub const REPLAY_KEY: &str = "msgstatus_replay_key";
 
 fn on_log(pair: i32) -> String {
     format!("msgstatus_fold_{pair}")
