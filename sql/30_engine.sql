@@ -20,9 +20,9 @@ COMMENT ON FUNCTION msgstatus.guard_trigger() IS
 CREATE FUNCTION msgstatus.decide(
     status msgstatus.delivery_status, status_at timestamptz, sent_at timestamptz, delivered_at timestamptz,
     read_at timestamptz, failed_at timestamptz, canceled_at timestamptz, statuses_seen integer, error_code text,
-    error_message text, status_map text, place bigint
+    error_message text, status_map text, place bigint, tableoid oid, ctid tid
 ) RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decide';
-COMMENT ON FUNCTION msgstatus.decide(msgstatus.delivery_status, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, integer, text, text, text, bigint) IS
+COMMENT ON FUNCTION msgstatus.decide(msgstatus.delivery_status, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, integer, text, text, text, bigint, oid, tid) IS
     'part of the engine''s own UPDATE: do the callbacks at this place of it change this row?';
 CREATE FUNCTION msgstatus.decided_status(role integer) RETURNS msgstatus.delivery_status
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decided_status';

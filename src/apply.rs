@@ -5,6 +5,7 @@
 //! (`chunk`).
 
 mod decide;
+mod free;
 mod rows;
 
 use crate::datum::in_scratch;
@@ -165,11 +166,17 @@ struct Judged {
 
 /// New events of a chunk of messages, in key order: by one UPDATE, and what that leaves open by [`chunk`].
 ///
-/// `together` says that the statement has no other chunks, and need not wait for a row while it holds rows: then it is
-/// for [`lock_together`] to take them.
+/// `together` says that the statement has no other chunks, and so can be undone rather than wait for a row while it
+/// holds rows.
 fn many(pair: &Pair, keys: &[&Key], folds: &[&Fold], together: bool) -> Result<Judged> {
-    if pair.meddlers || together && keys.len() > 1 {
+    if pair.meddlers {
         return chunk(pair, keys, From::Events, folds, None, together);
+    }
+    if together && keys.len() > 1 {
+        return match all_or_none(pair, keys, folds)? {
+            Some(judged) => Ok(judged),
+            None => chunk(pair, keys, From::Events, folds, None, true),
+        };
     }
     let (outcomes, written) = decide::update_many(pair, keys, folds, false)?;
     let mut judged = Judged { written, ..Judged::default() };
@@ -267,12 +274,47 @@ fn chunk(
 /// How often rows are tried for before they are waited for.
 const TRIES: usize = 8;
 
-/// Locks the messages with these keys.
+/// New events of the messages of a statement, by one UPDATE that takes all of its rows or none; `None` if that can't be.
 ///
 /// Key order alone does not rule deadlocks out: before it commits, a transaction may find messages that were not there
 /// before ([`crate::commit`]), and lock them while it holds others with higher keys. So a statement does not wait for
 /// a row while it holds rows. It takes all that there are or none, and while there are none it waits for one that it
 /// could not have. Only after some tries it waits in key order after all.
+fn all_or_none(pair: &Pair, keys: &[&Key], folds: &[&Fold]) -> Result<Option<Judged>> {
+    for _ in 0..TRIES {
+        let mut taken = None;
+        let judged = attempt(|| {
+            let (outcomes, written) = match decide::update_free(pair, keys, folds)? {
+                Ok(done) => done,
+                Err(place) => {
+                    taken = Some(place);
+                    return Ok(None);
+                }
+            };
+            let changed = outcomes.iter().filter(|o| matches!(o, decide::Outcome::Changed(_))).count() as u64;
+            if changed > written || outcomes.contains(&decide::Outcome::Undecided) {
+                return Ok(None);
+            }
+            let unmatched = outcomes.iter().enumerate().filter(|(_, o)| **o == decide::Outcome::Unmatched);
+            Ok(Some(Judged { unmatched: unmatched.map(|(i, _)| i).collect(), written, verdict: None }))
+        })?;
+        match (judged, taken) {
+            (None, Some(place)) => wait_for(pair, keys[place])?,
+            (judged, _) => return Ok(judged),
+        }
+    }
+    Ok(None)
+}
+
+/// Waits until this message is nobody's.
+fn wait_for(pair: &Pair, key: &Key) -> Result<()> {
+    let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
+    let spi = Spi::connect()?;
+    attempt(|| rows::read_one(pair, &spi, key, true).map(|_| None::<()>))?;
+    Ok(())
+}
+
+/// Locks the messages with these keys, all that there are or none, as [`all_or_none`] does.
 fn lock_together(pair: &Pair, spi: &Spi, keys: &[&Key]) -> Result<Vec<Found>> {
     for _ in 0..TRIES {
         let mut taken = None;
@@ -290,8 +332,7 @@ fn lock_together(pair: &Pair, spi: &Spi, keys: &[&Key]) -> Result<Vec<Found>> {
             return Ok(locked);
         }
         if let Some(key) = taken {
-            // Waits for its turn, and gives it back.
-            attempt(|| rows::read_one(pair, spi, key, true).map(|_| None::<()>))?;
+            wait_for(pair, key)?;
         }
     }
     rows::read_many(pair, spi, keys, Lock::Wait)

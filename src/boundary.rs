@@ -5,7 +5,7 @@
 //! (their triggers, their constraints) that is not enough: [`call`] carries the error through Rust as it is, and
 //! [`enter`] raises it again. So does `enter` with our own errors, among them MS001.
 
-use crate::errors::{Fault, Result};
+use crate::errors::{Code, Fault, Result};
 use pgrx::pg_sys;
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
@@ -91,6 +91,25 @@ pub fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, St
             None => resume_unwind(payload),
         },
     }
+}
+
+/// An error that was stopped on its way, to be sent on or dropped.
+pub struct Stopped(Box<dyn std::any::Any + Send>);
+
+impl Stopped {
+    pub fn resume(self) -> ! {
+        resume_unwind(self.0)
+    }
+}
+
+/// Does work unless an error of PostgreSQL with this code ends it. For work in a subtransaction of its own, which the
+/// caller then undoes.
+pub fn unless<T>(code: Code, work: impl FnOnce() -> T) -> std::result::Result<T, Stopped> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        // SAFETY: a copy of an error that PostgreSQL made, in memory of the caller.
+        let ours = payload.downcast_ref::<Thrown>().is_some_and(|t| unsafe { (*t.0).sqlerrcode } == code.packed());
+        if ours { Stopped(payload) } else { resume_unwind(payload) }
+    })
 }
 
 /// Raises one of our errors.

@@ -21,6 +21,8 @@ pub enum Code {
     NotReady,
     /// 42501: not allowed.
     NotAllowed,
+    /// 55P03: somebody else has a row. The engine's own, and not seen by users.
+    Taken,
     /// 0A000: not in this version.
     NotSupported,
     /// MS001: a direct UPDATE that would move a status back, with `on_regression => 'error'`.
@@ -40,6 +42,7 @@ impl Code {
             Code::Duplicate => b"42710",
             Code::NotReady => b"55000",
             Code::NotAllowed => b"42501",
+            Code::Taken => b"55P03",
             Code::NotSupported => b"0A000",
             Code::Regression => b"MS001",
             Code::Internal => b"XX000",

@@ -4,8 +4,13 @@
 //! the row under the key, and evaluates the SET list for the same row right behind it. A row that would not change is
 //! neither locked nor written. A row that somebody else changed meanwhile is waited for and shown again, as PostgreSQL
 //! does with every UPDATE, and what counts is what was decided last.
+//!
+//! Where a statement must not wait for a row while it holds others, `decide` also locks the row that would change, and
+//! ends the UPDATE if somebody else has it.
 
+use super::free::Free;
 use super::rows;
+use crate::boundary;
 use crate::errors::{Code, Fault, Result};
 use crate::fold::{Fold, Join, Ranks, Row, Stored, Verdict};
 use crate::function::Args;
@@ -17,8 +22,8 @@ use crate::session::{ActAs, as_engine};
 use crate::spi::Spi;
 use crate::status::Status;
 use crate::status::oids::StatusOids;
-use pgrx::pg_sys::Datum;
-use std::cell::RefCell;
+use pgrx::pg_sys::{Datum, Oid};
+use std::cell::{Cell, RefCell};
 
 crate::sql_function!(msgstatus_decide, pg_finfo_msgstatus_decide, decide);
 crate::sql_function!(msgstatus_decided_status, pg_finfo_msgstatus_decided_status, decided_status);
@@ -38,6 +43,8 @@ struct Question {
     stored: Stored,
     oids: StatusOids,
     outcomes: Vec<Outcome>,
+    /// Locks rows that would change, if nobody else has them.
+    free: Option<Free>,
     /// What the row that was looked at last becomes, if it changes.
     after: Option<Row>,
 }
@@ -57,13 +64,16 @@ pub enum Outcome {
 
 thread_local! {
     static QUESTION: RefCell<Option<Question>> = const { RefCell::new(None) };
+    /// The place whose row somebody else has, where that ended the UPDATE.
+    static TAKEN: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// Brings one event to its message. `Undecided` also where the row that was to change did not get written.
 pub fn update(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Outcome> {
     let statement = &pair.plans.update_decided;
-    let (outcomes, written) = ask(pair, statement, vec![fold.clone()], Some(status), false, || pair.key.datum(key))?;
-    Ok(match outcomes.into_iter().next() {
+    let question = Question::new(pair, vec![fold.clone()], Some(status));
+    let (question, written) = ask(pair, statement, question, || pair.key.datum(key))?;
+    Ok(match question.outcomes.into_iter().next() {
         Some(Outcome::Changed(_)) if written == 0 => Outcome::Undecided,
         outcome => outcome.unwrap_or(Outcome::Undecided),
     })
@@ -75,18 +85,56 @@ pub fn update(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Out
 /// `whole` says that the folds are of the whole log of each message, which then must be the transaction's own: nobody
 /// else has events for it that the log does not show yet.
 pub fn update_many(pair: &Pair, keys: &[&Key], folds: &[&Fold], whole: bool) -> Result<(Vec<Outcome>, u64)> {
-    let folds = folds.iter().map(|&f| f.clone()).collect();
-    ask(pair, &pair.plans.update_many_decided, folds, None, whole, || pair.key.array(keys.iter().copied()))
+    let mut question = Question::new(pair, folds.iter().map(|&f| f.clone()).collect(), None);
+    question.whole = whole;
+    let statement = &pair.plans.update_many_decided;
+    let (question, written) = ask(pair, statement, question, || pair.key.array(keys.iter().copied()))?;
+    Ok((question.outcomes, written))
+}
+
+/// The same with new events, waiting for no row: `Err` has the place of one that somebody else has, and then the
+/// caller's subtransaction has to be undone.
+pub fn update_free(
+    pair: &Pair,
+    keys: &[&Key],
+    folds: &[&Fold],
+) -> Result<std::result::Result<(Vec<Outcome>, u64), usize>> {
+    let mut question = Question::new(pair, folds.iter().map(|&f| f.clone()).collect(), None);
+    question.free = Some(Free::default());
+    let statement = &pair.plans.update_many_decided;
+    TAKEN.set(None);
+    let asked =
+        boundary::unless(Code::Taken, || ask(pair, statement, question, || pair.key.array(keys.iter().copied())));
+    match (asked, TAKEN.take()) {
+        (Ok(asked), _) => asked.map(|(question, written)| Ok((question.outcomes, written))),
+        (Err(_), Some(place)) => Ok(Err(place)),
+        // Some other 55P03, of a user's trigger: it is not for us.
+        (Err(error), None) => error.resume(),
+    }
+}
+
+impl Question {
+    fn new(pair: &Pair, folds: Vec<Fold>, judge: Option<Status>) -> Question {
+        Question {
+            outcomes: vec![Outcome::Unmatched; folds.len()],
+            folds,
+            judge,
+            whole: false,
+            ranks: pair.ranks,
+            stored: pair.stored,
+            oids: pair.oids,
+            free: None,
+            after: None,
+        }
+    }
 }
 
 fn ask(
     pair: &Pair,
     statement: &Statement,
-    folds: Vec<Fold>,
-    judge: Option<Status>,
-    whole: bool,
+    question: Question,
     argument: impl FnOnce() -> Datum,
-) -> Result<(Vec<Outcome>, u64)> {
+) -> Result<(Question, u64)> {
     /// Triggers of the user may write log rows in turn, and so ask questions of their own.
     struct Restore(Option<Question>);
     impl Drop for Restore {
@@ -97,22 +145,11 @@ fn ask(
     }
     let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
     let spi = Spi::connect()?;
-    let outcomes = vec![Outcome::Unmatched; folds.len()];
-    let question = Question {
-        folds,
-        judge,
-        whole,
-        ranks: pair.ranks,
-        stored: pair.stored,
-        oids: pair.oids,
-        outcomes,
-        after: None,
-    };
     let _restore = Restore(QUESTION.replace(Some(question)));
     let plan = statement.plan()?;
     let written = as_engine(|| spi.run(plan, &[Some(argument())]))?.len() as u64;
-    let outcomes = QUESTION.take().map(|q| q.outcomes).ok_or_else(not_alone)?;
-    Ok((outcomes, written))
+    let question = QUESTION.take().ok_or_else(not_alone)?;
+    Ok((question, written))
 }
 
 fn not_alone() -> Fault {
@@ -123,7 +160,12 @@ fn not_alone() -> Fault {
     )
 }
 
-/// `decide(status, status_at, sent_at, delivered_at, read_at, failed_at, canceled_at, seen, code, message, map, place)`:
+fn taken() -> Fault {
+    Fault::new(Code::Taken, "somebody else has a message of this statement", "The engine waits for it and tries again.")
+}
+
+/// `decide(status, status_at, sent_at, delivered_at, read_at, failed_at, canceled_at, seen, code, message, map, place,
+/// tableoid, ctid)`:
 /// would the row change?
 fn decide(args: &Args) -> Result<Option<Datum>> {
     let values = std::array::from_fn(|i| args.get(i));
@@ -147,6 +189,15 @@ fn decide(args: &Args) -> Result<Option<Datum>> {
             }
         };
         let changes = matches!(outcome, Outcome::Changed(_));
+        if changes && let Some(free) = &mut question.free {
+            let (Some(table), Some(tid)) = (args.get(values.len() + 1), args.get(values.len() + 2)) else {
+                return Err(not_alone());
+            };
+            if !free.lock(Oid::from(table.value() as u32), tid)? {
+                TAKEN.set(Some(place));
+                return Err(taken());
+            }
+        }
         // Partitions may hold several rows of a key: one that can't tell is not forgotten for the next that can.
         if question.outcomes[place] != Outcome::Undecided {
             question.outcomes[place] = outcome;

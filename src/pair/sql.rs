@@ -309,7 +309,7 @@ pub fn update_many_decided(m: &Mapping, shape: &Shape) -> String {
 }
 
 fn decide(m: &Mapping, shape: &Shape, place: &str) -> String {
-    format!("msgstatus.decide({}, {place})", engine_columns(m, shape))
+    format!("msgstatus.decide({}, {place}, m.tableoid, m.ctid)", engine_columns(m, shape))
 }
 
 fn set_decided(m: &Mapping, shape: &Shape) -> String {
