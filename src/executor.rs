@@ -95,15 +95,17 @@ unsafe fn spare(relation: *mut ResultRelInfo, state: *mut EState) -> Result<()> 
     };
     let engine = starts_engine();
 
-    // A BEFORE trigger that fires may change any column, and so concern all others.
+    // Somebody's BEFORE trigger that fires may change any column, and so concern all of ours.
+    let mut before = false;
     for trigger in all.iter().filter(|t| on_update(t, true)) {
-        let idle = trigger.tgenabled == DISABLED
-            || updated.spares(trigger)
-            || is(trigger, GUARD_STATUS, guard::msgstatus_guard_trigger) && (engine || updated.leaves(trigger.tgqual))
-            || engine && is(trigger, GUARD_UPDATE, guard::msgstatus_guard_trigger);
-        if !idle {
+        if trigger.tgenabled == DISABLED || updated.spares(trigger) {
+            continue;
+        }
+        let on_status = is(trigger, GUARD_STATUS, guard::msgstatus_guard_trigger);
+        if !on_status && !is(trigger, GUARD_UPDATE, guard::msgstatus_guard_trigger) {
             return Ok(());
         }
+        before |= !(engine || on_status && updated.leaves(trigger.tgqual));
     }
     let mut after = false;
     for trigger in all.iter_mut().filter(|t| on_update(t, false)) {
@@ -116,9 +118,11 @@ unsafe fn spare(relation: *mut ResultRelInfo, state: *mut EState) -> Result<()> 
     }
     // SAFETY: the statement's own copy of what its table has.
     unsafe {
-        (*(*relation).ri_TrigDesc).trig_update_before_row = false;
+        (*(*relation).ri_TrigDesc).trig_update_before_row = before;
         (*(*relation).ri_TrigDesc).trig_update_after_row = after;
-        keep_generated(relation, &set);
+        if !before {
+            keep_generated(relation, &set);
+        }
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::session::{as_engine, is_engine};
 use crate::status::oids::StatusOids;
 use crate::status::{MILESTONES, Milestone, Status};
 use crate::status_map;
-use crate::trigger::{Attribute, Call, Made};
+use crate::trigger::{Attribute, Call, Made, Tuple};
 use pgrx::pg_sys::{self, Datum, HeapTuple, Oid};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,6 +25,8 @@ crate::sql_function!(msgstatus_guard_trigger, pg_finfo_msgstatus_guard_trigger, 
 
 /// Where the engine's columns of a messages relation are, in the order of `plans.writes`.
 pub struct Columns {
+    /// The number of the last of them.
+    last: i16,
     key: Attribute,
     writes: Vec<(Role, Attribute)>,
     oids: StatusOids,
@@ -46,7 +48,9 @@ impl Columns {
             .map(|w| Ok((w.role, Attribute::required(&table, w.role.name(), &w.column)?)))
             .collect();
         let key = Attribute::required(&table, "message_key", &pair.mapping.m.key)?;
-        let columns = Rc::new(Columns { key, writes: writes?, oids: pair.oids });
+        let writes = writes?;
+        let last = writes.iter().map(|(_, a)| a.number).chain([key.number]).max().unwrap_or(0);
+        let columns = Rc::new(Columns { last, key, writes, oids: pair.oids });
         pair.message_columns.borrow_mut().insert(relation, Rc::clone(&columns));
         Ok(columns)
     }
@@ -59,13 +63,13 @@ struct Version {
 }
 
 impl Version {
-    fn read(columns: &Columns, tuple: HeapTuple, descriptor: pg_sys::TupleDesc) -> Version {
+    fn read(columns: &Columns, tuple: &Tuple) -> Version {
         let mut row = Row::default();
         let mut map = [None; MILESTONES];
         let (mut code, mut message) = (None, None);
         let mut values = Vec::with_capacity(columns.writes.len());
         for (role, attribute) in &columns.writes {
-            let value = attribute_of(tuple, attribute, descriptor);
+            let value = tuple.get(attribute.number);
             values.push(value);
             let Some(value) = value else { continue };
             match role {
@@ -85,13 +89,6 @@ impl Version {
         row.error = Error::new(code.as_deref(), message.as_deref());
         Version { row, values }
     }
-}
-
-fn attribute_of(tuple: HeapTuple, attribute: &Attribute, descriptor: pg_sys::TupleDesc) -> Option<Datum> {
-    let mut null = false;
-    // SAFETY: the tuple is of the relation whose descriptor this is, and so is the attribute's number.
-    let value = unsafe { pg_sys::SPI_getbinval(tuple, descriptor, i32::from(attribute.number), &mut null) };
-    (!null).then_some(value)
 }
 
 thread_local! {
@@ -139,7 +136,7 @@ fn guard_trigger(args: &Args) -> Result<Option<Datum>> {
         return Ok(Some(Datum::from(tuple)));
     }
     let columns = Columns::remembered(&pair, call.relation())?;
-    let new = Version::read(&columns, tuple, call.descriptor());
+    let new = Version::read(&columns, &call.new_row(columns.last));
     if is_engine() && !call.is_insert() {
         // SAFETY: an UPDATE's trigger has the tuple it replaces.
         let replaced = unsafe { version(call.relation(), &(*call.old_tuple()).t_self) };
@@ -151,7 +148,7 @@ fn guard_trigger(args: &Args) -> Result<Option<Datum>> {
     let (folded, old) = if call.is_insert() {
         (inserted(&pair, &new.row), None)
     } else {
-        let old = Version::read(&columns, call.old_tuple(), call.descriptor());
+        let old = Version::read(&columns, &call.old_row(columns.last));
         let (folded, refused) = updated(&pair, &old.row, &new.row);
         if refused && pair.mapping.on_regression == OnRegression::Error {
             return Err(regression(&call, &columns, &old.row, &new.row));
@@ -233,7 +230,9 @@ fn updated(pair: &Pair, old: &Row, new: &Row) -> (Row, bool) {
 
 fn regression(call: &Call, columns: &Columns, old: &Row, new: &Row) -> Fault {
     let label = |s: Option<Status>| s.map_or("NULL", Status::label);
-    let key = attribute_of(call.new_tuple(), &columns.key, call.descriptor())
+    let key = call
+        .new_row(columns.last)
+        .get(columns.key.number)
         .map_or_else(|| "NULL".to_owned(), |d| columns.key.with_text(d, crate::encoding::from_server));
     Fault::new(
         Code::Regression,
@@ -245,12 +244,8 @@ fn regression(call: &Call, columns: &Columns, old: &Row, new: &Row) -> Fault {
 
 /// The new tuple with the folded values in place of those that differ.
 fn rewritten(call: &Call, columns: &Columns, new: &Version, old: Option<&Version>, folded: &Row) -> Result<HeapTuple> {
-    let (mut numbers, mut values, mut nulls) = (Vec::new(), Vec::new(), Vec::new());
-    let mut replace = |attribute: &Attribute, value: Option<Datum>| {
-        numbers.push(i32::from(attribute.number));
-        values.push(value.unwrap_or(Datum::from(0usize)));
-        nulls.push(value.is_none());
-    };
+    let mut changes = Vec::new();
+    let mut replace = |attribute: &Attribute, value: Option<Datum>| changes.push((*attribute, value));
     let row = &new.row;
     let error_kept = old.is_some_and(|o| row.error.is_none() && o.row.error.is_some());
     for (i, (role, attribute)) in columns.writes.iter().enumerate() {
@@ -283,20 +278,7 @@ fn rewritten(call: &Call, columns: &Columns, new: &Version, old: Option<&Version
             _ => {}
         }
     }
-    if numbers.is_empty() {
-        return Ok(call.new_tuple());
-    }
-    // SAFETY: as many numbers, values and flags as said, of columns of this relation; gives a new tuple.
-    Ok(unsafe {
-        pg_sys::heap_modify_tuple_by_cols(
-            call.new_tuple(),
-            call.descriptor(),
-            numbers.len() as i32,
-            numbers.as_mut_ptr(),
-            values.as_mut_ptr(),
-            nulls.as_mut_ptr(),
-        )
-    })
+    Ok(if changes.is_empty() { call.new_tuple() } else { call.new_tuple_with(&changes) })
 }
 
 /// The milestones in a jsonb value.

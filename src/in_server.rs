@@ -145,7 +145,7 @@ mod tests {
             format!(
                 "UPDATE ONLY app.messages m SET \"State\" = msgstatus.decided_status(0), sent_on = {naive}, \
                  code = msgstatus.decided_text(8)::character varying(8) \
-                 WHERE m.sid OPERATOR(pg_catalog.=) $1 AND msgstatus.decide({row}, 1)"
+                 WHERE m.sid OPERATOR(pg_catalog.=) $1 AND msgstatus.decide({row}, 1, m.tableoid, m.ctid)"
             )
         );
         assert_eq!(

@@ -107,13 +107,45 @@ impl Call {
         if self.is_insert() { self.data().tg_trigtuple } else { self.data().tg_newtuple }
     }
 
+    /// The first columns of the row as the statement leaves it. For triggers on rows, of relations that have them.
+    pub fn new_row(&self, columns: i16) -> Tuple {
+        let slot = if self.is_insert() { self.data().tg_trigslot } else { self.data().tg_newslot };
+        // SAFETY: a row trigger's slot holds the row, which has at least the columns that were looked up in it.
+        unsafe { Tuple::deform(slot, columns) }
+    }
+
+    /// The first columns of the row as it was. For triggers on updated rows.
+    pub fn old_row(&self, columns: i16) -> Tuple {
+        // SAFETY: as above.
+        unsafe { Tuple::deform(self.data().tg_trigslot, columns) }
+    }
+
+    /// The new tuple with other values in these columns.
+    pub fn new_tuple_with(&self, changes: &[(Attribute, Option<Datum>)]) -> pg_sys::HeapTuple {
+        let (descriptor, tuple) = (self.descriptor(), self.new_tuple());
+        // SAFETY: the row has as many columns as its descriptor says, and the changes are of some of them.
+        unsafe {
+            let width = (*descriptor).natts as usize;
+            let row = self.new_row(width as i16);
+            let mut values = std::slice::from_raw_parts(row.values, width).to_vec();
+            let mut nulls = std::slice::from_raw_parts(row.nulls, width).to_vec();
+            for (attribute, value) in changes {
+                let i = attribute.number as usize - 1;
+                values[i] = value.unwrap_or(Datum::from(0usize));
+                nulls[i] = value.is_none();
+            }
+            let changed = pg_sys::heap_form_tuple(descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+            (*changed).t_self = (*tuple).t_self;
+            (*changed).t_tableOid = (*tuple).t_tableOid;
+            (*(*changed).t_data).t_ctid = (*(*tuple).t_data).t_ctid;
+            changed
+        }
+    }
+
     /// Calls `each` with every new row: the transition table of a statement, or the one row. `each` runs no SQL.
     pub fn each_new(&self, columns: i16, mut each: impl FnMut(&Tuple) -> Result<()>) -> Result<()> {
         if self.is_row() {
-            let slot = if self.is_insert() { self.data().tg_trigslot } else { self.data().tg_newslot };
-            // SAFETY: a row trigger's slot holds the row, which has at least the columns that were looked up in it.
-            let row = unsafe { Tuple::deform(slot, columns) };
-            return each(&row);
+            return each(&self.new_row(columns));
         }
         let store = self.data().tg_newtable;
         if store.is_null() {
