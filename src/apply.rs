@@ -1,8 +1,8 @@
 //! Bringing folds to the messages table.
 //!
-//! Single callbacks, and statements too large to be undone for a row that somebody has, go by one UPDATE ([`decide`]).
-//! Other statements, what a row can't decide, and what is folded from the log go by look, lock, decide again and write
-//! (`chunk`).
+//! New events go by one UPDATE that asks the fold ([`decide`]): single callbacks, statements that take all of their rows
+//! or none (`all_or_none`), and the parts of larger ones. What a row can't decide, and what is folded from the log, goes
+//! by look, lock, decide again and write (`chunk`).
 
 mod decide;
 mod free;

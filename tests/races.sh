@@ -2,12 +2,13 @@
 # usage: tests/races.sh, with libpq's variables (PGHOST, PGPORT, PGUSER) set; the user has to be a superuser
 # Many clients at once: messages against their callbacks, writers of the same messages, and loads of a million
 # messages beside callbacks. Nothing may be lost, fail or deadlock, without settle() and without the worker.
-# It works in a database of its own, which it drops. RACE_SECONDS (10) is how long each of its three runs of pgbench
-# lasts. On a durable cluster (fsync = on) commits take longer, and so do the races for them.
+# It works in a database of its own, which it drops. RACE_SECONDS is how long each of its three runs of pgbench lasts:
+# else the races 10 seconds each, and the writers of the same messages 30. On a durable cluster (fsync = on) commits take longer, and so do the races for them.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)/races
 seconds=${RACE_SECONDS:-10}
+writers_seconds=${RACE_SECONDS:-30}
 if [ -n "${MSGSTATUS_PGBIN:-}" ]; then PATH=$MSGSTATUS_PGBIN:$PATH; fi
 database=msgstatus_races
 unset PGOPTIONS
@@ -117,7 +118,7 @@ file tables.sql writers >/dev/null
 ask "INSERT INTO writers.messages (sid) SELECT 'm' || i FROM generate_series(1, 3000) i; ANALYZE writers.messages"
 before=$(deadlocks)
 updates_before=$(ask "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relid = 'writers.messages'::regclass")
-check "writers: no client met an error" bench writers writers.sql "$seconds" 4 ''
+check "writers: no client met an error" bench writers writers.sql "$writers_seconds" 4 ''
 check "writers: every transaction was committed" is "$failures" 0
 check "writers: no deadlock" is "$(($(deadlocks) - before))" 0
 updates=$(($(ask "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relid = 'writers.messages'::regclass") - updates_before))

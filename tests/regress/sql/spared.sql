@@ -91,6 +91,18 @@ CREATE TRIGGER tell AFTER UPDATE ON messages FOR EACH ROW EXECUTE FUNCTION tell(
 UPDATE messages SET note = 'six' WHERE id = 2;
 INSERT INTO log VALUES ('d', 'read', '2024-01-01 14:00+00');
 
+-- So does one for statements, with its transition tables.
+CREATE FUNCTION count_rows() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE NOTICE '% counted: %', TG_NAME, (SELECT string_agg(o.note || ' to ' || n.note, ', ') FROM before o JOIN after n USING (id));
+    RETURN NULL;
+END
+$$;
+DROP TRIGGER tell ON messages;
+CREATE TRIGGER count_rows AFTER UPDATE ON messages REFERENCING OLD TABLE AS before NEW TABLE AS after
+    FOR EACH STATEMENT EXECUTE FUNCTION count_rows();
+UPDATE messages SET note = 'seven' WHERE id = 2;
+
 -- Partitions whose columns have other numbers.
 CREATE TABLE parted (LIKE messages INCLUDING GENERATED INCLUDING DEFAULTS) PARTITION BY RANGE (id);
 CREATE TABLE parted_1 (
