@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# The documentation: runs every SQL example of README.md and doc/msgstatus.md, each document in a fresh database and
-# each block in a session of its own, in order, and compares what psql prints with the text block that follows.
+# usage: tests/docs.sh [--write] [DOCUMENT...]
+# The documentation: runs every SQL example of these documents (README.md and doc/msgstatus.md), each document in a fresh
+# database and each block in a session of its own, in order, and compares what psql prints with the text block that
+# follows.
 #   ```sql         must run without an error
 #   ```sql error   must fail
 #   ```text        right behind one of these: its output, blanks at the ends of lines aside
-# tests/docs.sh --write puts the real output into the documents. libpq's variables say which server.
+#   <!-- run FILE.sql -->   a line of its own, not seen by readers: runs that file at this point; what it prints has to be
+#                  what FILE.out says
+# --write puts the real output into the documents and the .out files. libpq's variables say which server.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 write=
-[ "${1:-}" != --write ] || write=1
+if [ "${1:-}" = --write ]; then write=1; shift; fi
+[ $# -gt 0 ] || set -- README.md doc/msgstatus.md
 database=msgstatus_docs_$$
 rendered=$(mktemp)
 # A role outlives its database; this is the only one that the documents make.
@@ -28,6 +33,22 @@ run() { # run DOCUMENT LINE KIND
   elif [ "$3" != sql ] && [ "$rc" != 3 ]; then   # 3: psql ran it and the server refused it
     printf '%s:%s: the example should raise an error and does not:\n%s\n%s\n' "$1" "$2" "$block" "$output"
     failed=1
+  fi
+}
+
+# Runs a file that the document names, and compares what it prints with what its .out file says.
+run_file() { # run_file DOCUMENT LINE FILE
+  local rc=0 expected=${3%.sql}.out
+  examples=$((examples + 1))
+  output=$(psql -qX -v ON_ERROR_STOP=1 -v SHOW_CONTEXT=never -d "$database" -f "$3" 2>&1) || rc=$?
+  [ "$rc" != 0 ] || output=$(sed -E 's/^psql:[^:]*:[0-9]+: //' <<<"$output")
+  if [ "$rc" != 0 ]; then
+    printf '%s:%s: %s fails:\n%s\n' "$1" "$2" "$3" "$(tail -n 20 <<<"$output")"
+    failed=1
+  elif [ -n "$write" ]; then
+    if [ -n "$output" ]; then sed 's/[[:blank:]]*$//' <<<"$output" >"$expected"; else rm -f "$expected"; fi
+  elif [ -n "$output" ] || [ -f "$expected" ]; then
+    diff -u -Z --label "$expected" --label "what $3 prints" "$expected" - <<<"$output" || failed=1
   fi
 }
 
@@ -63,6 +84,11 @@ render() { # render DOCUMENT
           state=copied
           ;;
         '```'*) state=copied comparable='' ;;
+        '<!-- run '*' -->')
+          line=${line#'<!-- run '}
+          run_file "$1" "$number" "${line%' -->'}"
+          line="<!-- run $line"
+          ;;
         '') ;;
         *) comparable='' ;;
       esac
@@ -72,7 +98,7 @@ render() { # render DOCUMENT
   [ "$state" = prose ] || { echo "$1: a block has no end"; failed=1; }
 }
 
-for document in README.md doc/msgstatus.md; do
+for document; do
   clean
   psql -qX -c "CREATE DATABASE $database" -c "ALTER DATABASE $database SET timezone = 'UTC'"
   before=$examples
