@@ -56,7 +56,14 @@ INSERT INTO comparison (bench, what, against, ours, theirs, kind, target) VALUES
     ('insert', 'INSERT of messages, log empty', 'no trigger', 'log_empty', 'none', 'time', 1.5),
     ('insert', 'INSERT of messages, log full of others', 'no trigger', 'log_of_others', 'none', 'time', 1.5),
     ('insert', 'INSERT of messages, a callback waits for each', 'INSERT and UPDATE FROM the log, no trigger', 'log_of_each', 'by_hand', 'time', NULL),
-    ('insert', '', 'no trigger', 'log_of_each', 'none', 'time', NULL);
+    ('insert', '', 'no trigger', 'log_of_each', 'none', 'time', NULL),
+    ('jsonb_read', 'messages that were read, by columns', 'by a jsonb map with a GIN index', 'native', 'jsonb', 'time', NULL),
+    ('jsonb_undelivered', 'undelivered for 5 minutes, by columns', 'by a jsonb map', 'native', 'jsonb', 'time', NULL),
+    ('jsonb_delivery_rate', 'delivery rate of a day, by columns', 'by a jsonb map', 'native', 'jsonb', 'time', NULL),
+    ('jsonb_read_rate', 'read rate of a day, by columns', 'by a jsonb map', 'native', 'jsonb', 'time', NULL),
+    ('jsonb_delivery_time', 'average delivery time of a day, by columns', 'by a jsonb map', 'native', 'jsonb', 'time', NULL),
+    ('jsonb_engaged', 'most engaged users of a week, by columns', 'by a jsonb map', 'native', 'jsonb', 'time', NULL),
+    ('jsonb_update', 'UPDATE of a jsonb map', 'with a GIN index on it', 'no_gin', 'gin', 'time', NULL);
 
 CREATE TEMP VIEW ratio AS
 SELECT c.place, c.what, c.against, c.kind, c.target,

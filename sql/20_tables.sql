@@ -38,6 +38,67 @@ COMMENT ON TRIGGER policy_changed ON msgstatus.policy IS
 SELECT pg_catalog.pg_extension_config_dump('msgstatus.policy',
     $$WHERE policy NOT IN ('first_final', 'delivery_wins', 'failure_wins')$$);
 
+CREATE TABLE msgstatus.poll_schedule (
+    schedule text NOT NULL CHECK (schedule OPERATOR(pg_catalog.<>) '' AND schedule OPERATOR(pg_catalog.<>) 'off'),
+    status msgstatus.delivery_status NOT NULL,
+    min_age interval NOT NULL CHECK (min_age OPERATOR(pg_catalog.>=) '0'::interval),
+    "interval" interval CHECK ("interval" OPERATOR(pg_catalog.>) '0'::interval),
+    PRIMARY KEY (schedule, status, min_age)
+);
+COMMENT ON TABLE msgstatus.poll_schedule IS
+    'When to ask the provider about a message: of the rows for its status, the one with the highest min_age that it has reached. Add schedules of your own with INSERT.';
+COMMENT ON COLUMN msgstatus.poll_schedule.schedule IS 'name, for attach(poll => ...)';
+COMMENT ON COLUMN msgstatus.poll_schedule.status IS 'the status; a message in one that has no row is not asked about';
+COMMENT ON COLUMN msgstatus.poll_schedule.min_age IS 'from this age on, since created_at or scheduled_for';
+COMMENT ON COLUMN msgstatus.poll_schedule."interval" IS 'ask at once, and again when so much time has passed; NULL: never again';
+
+INSERT INTO msgstatus.poll_schedule
+SELECT v.schedule, s.status, v.min_age, v.every
+  FROM (VALUES
+        -- Twilio keeps a message queued for up to 10 hours; after 72 hours nothing more is likely to come.
+        ('stuck', false, interval '1 hour',   interval '1 hour'),
+        ('stuck', true,  interval '2 hours',  interval '1 hour'),
+        ('stuck', NULL,  interval '6 hours',  interval '3 hours'),
+        ('stuck', NULL,  interval '24 hours', interval '12 hours'),
+        ('stuck', NULL,  interval '72 hours', NULL),
+        ('eager', NULL,  interval '0',          interval '2 minutes'),
+        ('eager', NULL,  interval '5 minutes',  interval '5 minutes'),
+        ('eager', NULL,  interval '30 minutes', interval '30 minutes')
+       ) AS v(schedule, left_twilio, min_age, every),
+       (VALUES ('accepted'::msgstatus.delivery_status, false), ('scheduled', false), ('queued', false), ('sending', false),
+               ('sent', true), ('delivery_unknown', true), ('partially_delivered', true)) AS s(status, left_twilio)
+ WHERE v.left_twilio IS NULL OR v.left_twilio = s.left_twilio;
+
+CREATE FUNCTION msgstatus.poll_schedule_trigger() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    gone text := CASE WHEN TG_OP <> 'INSERT' THEN OLD.schedule END;
+    come text := CASE WHEN TG_OP <> 'DELETE' THEN NEW.schedule END;
+BEGIN
+    IF gone IN ('stuck', 'eager') OR come IN ('stuck', 'eager') THEN
+        RAISE EXCEPTION 'poll schedule "%" is built in and can''t be changed', coalesce(gone, come)
+            USING ERRCODE = '42501', HINT = 'Add a schedule of your own with INSERT and attach with it.';
+    END IF;
+    IF gone IS DISTINCT FROM come AND EXISTS (SELECT FROM msgstatus.tracked t WHERE t.poll = gone)
+       AND NOT EXISTS (SELECT FROM msgstatus.poll_schedule s WHERE s.schedule = gone) THEN
+        RAISE EXCEPTION 'poll schedule "%" is in use', gone
+            USING ERRCODE = '55000',
+                  HINT = 'SELECT messages FROM msgstatus.tracked WHERE poll = ... lists the tables: detach them first.';
+    END IF;
+    RETURN NULL;
+END
+$function$;
+COMMENT ON FUNCTION msgstatus.poll_schedule_trigger() IS
+    'keeps the built-in schedules as they are, and those in use from being deleted';
+CREATE TRIGGER poll_schedule_changed AFTER INSERT OR UPDATE OR DELETE ON msgstatus.poll_schedule
+    FOR EACH ROW EXECUTE FUNCTION msgstatus.poll_schedule_trigger();
+COMMENT ON TRIGGER poll_schedule_changed ON msgstatus.poll_schedule IS
+    'keeps the built-in schedules as they are, and those in use from being deleted';
+
+SELECT pg_catalog.pg_extension_config_dump('msgstatus.poll_schedule', $$WHERE schedule NOT IN ('stuck', 'eager')$$);
+
 CREATE TABLE msgstatus.tracked (
     pair integer PRIMARY KEY,
     messages regclass NOT NULL UNIQUE,
@@ -59,7 +120,7 @@ COMMENT ON COLUMN msgstatus.tracked.log IS 'the delivery log; follows renames';
 COMMENT ON COLUMN msgstatus.tracked.policy IS 'the policy that decides which status stands';
 COMMENT ON COLUMN msgstatus.tracked.on_regression IS 'what a direct UPDATE that would move a status back gets: absorb or error';
 COMMENT ON COLUMN msgstatus.tracked.level IS 'statement or row triggers';
-COMMENT ON COLUMN msgstatus.tracked.poll IS 'the schedule on which the worker asks the provider: off';
+COMMENT ON COLUMN msgstatus.tracked.poll IS 'the schedule on which to ask the provider: off, stuck, eager, or one of your own';
 COMMENT ON COLUMN msgstatus.tracked.notify IS 'which changes are sent with NOTIFY: none';
 COMMENT ON COLUMN msgstatus.tracked.columns IS 'the columns argument of attach, as it was given';
 COMMENT ON COLUMN msgstatus.tracked.mapping IS 'which column plays which role, as attach worked it out; the argument of the triggers';

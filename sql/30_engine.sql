@@ -39,6 +39,12 @@ COMMENT ON FUNCTION msgstatus.decided_text(integer) IS 'part of the engine''s ow
 CREATE FUNCTION msgstatus.decided_boolean(role integer) RETURNS boolean
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decided_boolean';
 COMMENT ON FUNCTION msgstatus.decided_boolean(integer) IS 'part of the engine''s own UPDATE: a column of the row as decided';
+CREATE FUNCTION msgstatus.decided_checks() RETURNS integer
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decided_checks';
+COMMENT ON FUNCTION msgstatus.decided_checks() IS 'part of the engine''s own UPDATE: how many answers of the provider are among the callbacks';
+CREATE FUNCTION msgstatus.decided_checked_at() RETURNS timestamptz
+    LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decided_checked_at';
+COMMENT ON FUNCTION msgstatus.decided_checked_at() IS 'part of the engine''s own UPDATE: when the last of these answers came';
 
 CREATE FUNCTION msgstatus.attach(
     messages regclass,
@@ -207,7 +213,7 @@ BEGIN
         RAISE EXCEPTION 'column "%" of table % is %, not text', "column", messages, column_type
             USING ERRCODE = '42804', HINT = 'convert_status converts text and varchar columns. Cast the column to text first.';
     END IF;
-    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', messages);
+    -- Looked through before the table is locked against readers: that takes as long as the conversion itself.
     EXECUTE format($$
         SELECT string_agg(format('%%L (%%s rows)', w.word, w.n), ', ' ORDER BY w.n DESC, w.word)
           FROM (SELECT left(m.%1$I::text, 80) AS word, count(*) AS n FROM %2$s m
@@ -227,7 +233,9 @@ BEGIN
                 USING ERRCODE = '22023', HINT = 'Nothing was changed. Set another default, or drop it, and convert again.';
         END IF;
     END IF;
-    EXECUTE format('ALTER TABLE %s ALTER COLUMN %2$I TYPE msgstatus.delivery_status USING msgstatus.parse_status(%2$I::text, %3$L)',
+    -- An unknown word that came meanwhile is refused by the cast.
+    EXECUTE format('ALTER TABLE %1$s ALTER COLUMN %2$I TYPE msgstatus.delivery_status
+                    USING coalesce(msgstatus.parse_status(%2$I::text, %3$L), %2$I::text::msgstatus.delivery_status)',
         messages, "column", provider);
     IF new_default IS NOT NULL THEN
         EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %L', messages, "column", new_default);

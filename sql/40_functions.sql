@@ -38,6 +38,43 @@ CREATE FUNCTION msgstatus.rebuild(since interval DEFAULT NULL, messages regclass
 COMMENT ON FUNCTION msgstatus.rebuild(interval, regclass) IS
     'Rewrites what verify lists, in batches, with progress notices; gives the number of messages rewritten. For the owner of the messages table.';
 
+CREATE FUNCTION msgstatus.rebuild_part(
+    messages regclass, after text, part integer, OUT last text, OUT looked bigint, OUT rewritten bigint
+) RETURNS SETOF record
+    LANGUAGE c VOLATILE ROWS 1 AS 'MODULE_PATHNAME', 'msgstatus_rebuild_part';
+COMMENT ON FUNCTION msgstatus.rebuild_part(regclass, text, integer) IS
+    'Rewrites what verify would list of the next messages by key: the last of these keys, how many there were and how many were rewritten. No row at the end. For scripts of your own; rebuild_in_parts calls it.';
+
+-- Without SET search_path, with which a procedure could not commit: everything in it is qualified.
+CREATE PROCEDURE msgstatus.rebuild_in_parts(
+    messages regclass DEFAULT NULL, part integer DEFAULT 10000, INOUT rewritten bigint DEFAULT 0
+)
+    LANGUAGE plpgsql
+AS $procedure$
+DECLARE
+    step record;
+    place text;
+    looked bigint := 0;
+    told bigint := 0;
+BEGIN
+    rewritten := 0;
+    LOOP
+        SELECT p.last, p.looked, p.rewritten INTO step FROM msgstatus.rebuild_part(messages, place, part) p;
+        COMMIT;
+        EXIT WHEN step.last IS NULL;
+        place := step.last;
+        looked := looked OPERATOR(pg_catalog.+) step.looked;
+        rewritten := rewritten OPERATOR(pg_catalog.+) step.rewritten;
+        IF looked OPERATOR(pg_catalog.-) told OPERATOR(pg_catalog.>=) 100000 THEN
+            told := looked;
+            RAISE NOTICE 'rebuild: % messages looked at, % rewritten, up to key %', looked, rewritten, place;
+        END IF;
+    END LOOP;
+END
+$procedure$;
+COMMENT ON PROCEDURE msgstatus.rebuild_in_parts(regclass, integer, bigint) IS
+    'The same as rebuild, committed every so many messages, for large tables in use: it holds the locks of one part at a time.';
+
 CREATE FUNCTION msgstatus.settle(since interval DEFAULT '1 hour') RETURNS bigint
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_settle';
 COMMENT ON FUNCTION msgstatus.settle(interval) IS
@@ -59,3 +96,12 @@ CREATE FUNCTION msgstatus.unrecognized(
     LANGUAGE c STABLE ROWS 20 AS 'MODULE_PATHNAME', 'msgstatus_unrecognized';
 COMMENT ON FUNCTION msgstatus.unrecognized(regclass) IS
     'Words in the log that mean nothing for their provider, with how often and when they came.';
+
+CREATE FUNCTION msgstatus.due(
+    max_messages integer DEFAULT 100, max_checks integer DEFAULT 20,
+    OUT messages regclass, OUT message_key text, OUT sid text, OUT status msgstatus.delivery_status, OUT age interval,
+    OUT check_count integer, OUT last_checked_at timestamptz, OUT schedule text, OUT reason text
+) RETURNS SETOF record
+    LANGUAGE c STABLE ROWS 100 AS 'MODULE_PATHNAME', 'msgstatus_due';
+COMMENT ON FUNCTION msgstatus.due(integer, integer) IS
+    'Messages that it is time to ask Twilio about, by the schedule of their table: never asked about first, then those not for the longest time. An answer that is written into the log with source ''poll'' counts as a check.';

@@ -5,10 +5,10 @@ GRANT USAGE ON SCHEMA msgstatus TO PUBLIC;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA msgstatus FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA msgstatus FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA msgstatus FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA msgstatus FROM PUBLIC;
 
 -- Neither holds a secret; triggers read both with the rights of whoever fires them.
-GRANT SELECT ON msgstatus.policy, msgstatus.tracked, msgstatus.unmatched_commits TO PUBLIC;
+GRANT SELECT ON msgstatus.policy, msgstatus.poll_schedule, msgstatus.tracked, msgstatus.unmatched_commits TO PUBLIC;
 
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA msgstatus TO PUBLIC;
-REVOKE EXECUTE ON FUNCTION msgstatus.forget_dropped() FROM PUBLIC;
+GRANT EXECUTE ON ALL ROUTINES IN SCHEMA msgstatus TO PUBLIC;
+REVOKE EXECUTE ON FUNCTION msgstatus.forget_dropped(), msgstatus.poll_schedule_trigger() FROM PUBLIC;

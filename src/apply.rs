@@ -220,10 +220,13 @@ fn chunk(
         From::Log => Some(pair.stored.mask(found.row.join_log(folds[place], &pair.ranks))),
     };
 
+    let keeps = from == From::Events && pair.mapping.p.keeps_checks();
+    let counts = |place: usize| keeps && folds[place].checks().count > 0;
+
     let mut todo = Vec::new();
     for found in rows::read_many(pair, &spi, keys, Lock::None)? {
         match decide(&found, found.place) {
-            Some(after) if after == found.row => {
+            Some(after) if after == found.row && !counts(found.place) => {
                 known[found.place] = true;
                 judged.judge(pair, judge, &found, &after);
             }
@@ -266,6 +269,10 @@ fn chunk(
     }
     if !changed.is_empty() {
         judged.written = rows::write_many(pair, &spi, &locked_keys, &changed)?;
+    }
+    let checked: Vec<_> = locked.iter().map(|f| todo[f.place]).filter(|&place| counts(place)).collect();
+    if !checked.is_empty() {
+        rows::count_checks(pair, &spi, checked.iter().map(|&place| (keys[place], folds[place].checks())))?;
     }
     judged.unmatched = (0..keys.len()).filter(|&i| !known[i]).collect();
     Ok(judged)

@@ -74,25 +74,22 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
     let policy = need(8, "policy")?;
     let on_regression = one_of(9, "on_regression", &["absorb", "error"])?;
     let level = one_of(10, "level", &["statement", "row"])?;
-    for (i, name, today, later) in
-        [(11, "poll", "off", ["stuck", "eager"].as_slice()), (12, "notify", "none", &["final", "failure", "all"])]
-    {
-        let all: Vec<&str> = [today].into_iter().chain(later.iter().copied()).collect();
-        let value = one_of(i, name, &all)?;
-        if value != today {
-            return Err(Fault::new(
-                Code::NotSupported,
-                format!("{name} => '{value}' is not in this version"),
-                format!("Attach with {name} => '{today}', which is the default."),
-            ));
-        }
+    let poll = need(11, "poll")?;
+    let notify = one_of(12, "notify", &["none", "final", "failure", "all"])?;
+    if notify != "none" {
+        return Err(Fault::new(
+            Code::NotSupported,
+            format!("notify => '{notify}' is not in this version"),
+            "Attach with notify => 'none', which is the default.",
+        ));
     }
 
     let (messages, log) = catalog::pair_of_tables(messages, log)?;
     resolve::ranks(&policy)?;
     catalog::lock_tracked()?;
     catalog::not_yet_tracked(&messages)?;
-    let (m, l, copy) = roles::assign(&request, &messages, &log)?;
+    catalog::schedule_exists(&poll)?;
+    let roles::Assigned { m, l, p, copy } = roles::assign(&request, &messages, &log)?;
     catalog::usable_keys(&messages, &m.key, &log, &l.key)?;
     // Left from a restore of the schema without the data.
     triggers::drop(&messages, &log)?;
@@ -103,6 +100,7 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
         log: resolve::relation_name(log.oid),
         m,
         l,
+        p,
         provider,
         policy,
         on_regression: if on_regression == "error" { OnRegression::Error } else { OnRegression::Absorb },
@@ -110,7 +108,7 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
     };
     let level = if level == "row" { Level::Row } else { Level::Statement };
     triggers::create(&mapping, &messages, level)?;
-    catalog::remember(&mapping, &messages, &log, level, args.get(6))?;
+    catalog::remember(&mapping, &messages, &log, level, &poll, args.get(6))?;
     Ok(None)
 }
 

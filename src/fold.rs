@@ -76,13 +76,32 @@ struct Carried {
     failing: bool,
 }
 
-/// A set of events of one message, folded. Fifty-odd bytes while no event carries an error.
+/// How often the provider was asked about a message, and when last.
+///
+/// It is kept beside the fold and not part of it: a count is not idempotent. So it counts only what the log trigger sees,
+/// which sees each row once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checks {
+    pub count: i32,
+    pub last: Option<Time>,
+}
+
+impl Checks {
+    /// Takes the checks of other events of the same message in.
+    pub fn merge(&mut self, other: Checks) {
+        self.count = self.count.saturating_add(other.count);
+        self.last = self.last.max(other.last);
+    }
+}
+
+/// A set of events of one message, folded. Some seventy bytes while no event carries an error.
 #[derive(Clone, Debug, Default)]
 pub struct Fold {
     stands: Option<(Status, Time)>,
     milestones: [Option<Time>; MILESTONES],
     seen: i32,
     errors: Vec<Carried>,
+    checks: Checks,
 }
 
 impl Fold {
@@ -115,6 +134,17 @@ impl Fold {
         for carried in other.errors {
             self.carry(carried);
         }
+        self.checks.merge(other.checks);
+    }
+
+    /// Notes that one of the events was the provider's answer to a question, which came at this time.
+    pub fn asked(&mut self, at: Time) {
+        self.checks.merge(Checks { count: 1, last: Some(at) });
+    }
+
+    /// How many of the events were answers to questions.
+    pub fn checks(&self) -> Checks {
+        self.checks
     }
 
     fn carry(&mut self, new: Carried) {

@@ -3,7 +3,7 @@
 #[pgrx::pg_schema]
 mod tests {
     use crate::fold::{Event, Fold, Ranks};
-    use crate::pair::mapping::{LogColumns, Mapping, MessageColumns, OnRegression};
+    use crate::pair::mapping::{LogColumns, Mapping, MessageColumns, OnRegression, PollColumns};
     use crate::pair::sql::{self, Lock, Shape, Types};
     use crate::status::words::{PROVIDERS, Provider};
     use crate::status::{DEFAULT_RANKS, Status};
@@ -110,6 +110,7 @@ mod tests {
                 ..MessageColumns::default()
             },
             l: LogColumns { key: "sid".into(), status: "status".into(), ..LogColumns::default() },
+            p: PollColumns::default(),
             provider: "twilio".into(),
             policy: "first_final".into(),
             on_regression: OnRegression::Absorb,
@@ -125,6 +126,7 @@ mod tests {
             log: "app.log".into(),
             key_type: "pg_catalog.text".into(),
             equals: "OPERATOR(pg_catalog.=)".into(),
+            greater: "OPERATOR(pg_catalog.>)".into(),
             collate: " COLLATE \"C\"".into(),
             partitioned: false,
             key_collation: String::new(),
@@ -141,13 +143,25 @@ mod tests {
                    NULL::pg_catalog.timestamptz, 0, m.code::pg_catalog.text, NULL::pg_catalog.text, \
                    NULL::pg_catalog.text";
         assert_eq!(
-            sql::update_decided(&mapping(), &shape()),
+            sql::update_decided(&mapping(), &shape(), false),
             format!(
                 "UPDATE ONLY app.messages m SET \"State\" = msgstatus.decided_status(0), sent_on = {naive}, \
                  code = msgstatus.decided_text(8)::character varying(8) \
                  WHERE m.sid OPERATOR(pg_catalog.=) $1 AND msgstatus.decide({row}, 1, m.tableoid, m.ctid)"
             )
         );
+        let polled = Mapping {
+            p: PollColumns {
+                check_count: Some("checks".into()),
+                last_checked_at: Some("asked".into()),
+                ..PollColumns::default()
+            },
+            ..mapping()
+        };
+        assert!(sql::update_decided(&polled, &shape(), true).contains(
+            ", checks = coalesce(m.checks, 0) OPERATOR(pg_catalog.+) msgstatus.decided_checks(), \
+             asked = greatest(m.asked, msgstatus.decided_checked_at()) WHERE "
+        ));
         assert_eq!(
             sql::update_one(&mapping(), &shape()),
             "UPDATE ONLY app.messages m SET \"State\" = $5, sent_on = pg_catalog.timezone('UTC', $6), \

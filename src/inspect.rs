@@ -1,4 +1,4 @@
-//! Reading a tracked pair: `history`, `verify`, `unmatched`, `unrecognized`.
+//! Reading a tracked pair: `history`, `verify`, `unmatched`, `unrecognized`, `due`.
 
 use crate::apply;
 use crate::datum::text_datum;
@@ -9,7 +9,7 @@ use crate::function::Args;
 use crate::key::Key;
 use crate::mend;
 use crate::pair::sql;
-use crate::pair::{Pair, cache};
+use crate::pair::{Pair, cache, resolve};
 use crate::session::Rights;
 use crate::spi::Spi;
 use crate::status::oids::{StatusOids, verdict_datum};
@@ -21,6 +21,7 @@ crate::sql_function!(msgstatus_history, pg_finfo_msgstatus_history, history);
 crate::sql_function!(msgstatus_verify, pg_finfo_msgstatus_verify, verify);
 crate::sql_function!(msgstatus_unmatched, pg_finfo_msgstatus_unmatched, unmatched);
 crate::sql_function!(msgstatus_unrecognized, pg_finfo_msgstatus_unrecognized, unrecognized);
+crate::sql_function!(msgstatus_due, pg_finfo_msgstatus_due, due);
 
 /// The key that a text is, in the type of the pair's key; a text that is none is an input error.
 pub fn key_from_text(pair: &Pair, text: &[u8]) -> Result<Key> {
@@ -166,22 +167,61 @@ fn columns(pair: &Pair, stored: &Row, folded: &Row) -> Vec<Compared> {
 
 fn unmatched(args: &Args) -> Result<Option<Datum>> {
     let pair = cache::of_messages(args.oid(0))?;
-    report(args, &sql::select_unmatched(&pair.mapping, &pair.plans.shape), 9)
+    report::<9>(args, &sql::select_unmatched(&pair.mapping, &pair.plans.shape), &[], &[])
 }
 
 fn unrecognized(args: &Args) -> Result<Option<Datum>> {
     let pair = cache::of_messages(args.oid(0))?;
-    report(args, &sql::select_unrecognized(&pair.mapping, &pair.plans.shape), 5)
+    report::<5>(args, &sql::select_unrecognized(&pair.mapping, &pair.plans.shape), &[], &[])
+}
+
+/// What a round of asking would take now, over all tables that have a schedule: those first that were never asked about
+/// or not for the longest time.
+fn due(args: &Args) -> Result<Option<Datum>> {
+    let limit = |i: usize, name: &str| {
+        let given = args.get(i).map(|d| d.value() as i32);
+        given.filter(|&n| n >= 0).ok_or_else(|| {
+            Fault::new(
+                Code::InvalidArgument,
+                format!("{name} can't be {}", given.map_or("NULL".to_owned(), |n| n.to_string())),
+                "Leave the argument out for its default: due() lists up to 100 messages with fewer than 20 checks.",
+            )
+        })
+    };
+    let (messages, checks) = (limit(0, "max_messages")?, limit(1, "max_checks")?);
+    let mut parts = Vec::new();
+    for (oid, schedule) in cache::scheduled()? {
+        // A table that the caller may not read would fail the list of all others.
+        if resolve::may_select(oid)
+            && let Some(pair) = cache::still(oid)?
+        {
+            parts.push(format!("({})", sql::select_due(&pair.mapping, &pair.plans.shape, &schedule)));
+        }
+    }
+    if parts.is_empty() {
+        args.set()?;
+        return Ok(None);
+    }
+    report::<9>(
+        args,
+        &sql::list_due(&parts),
+        &[pg_sys::INT4OID; 2],
+        &[Some(Datum::from(checks)), Some(Datum::from(messages))],
+    )
 }
 
 /// Gives the rows of a query that runs with the caller's rights.
-fn report(args: &Args, sql: &str, width: usize) -> Result<Option<Datum>> {
+fn report<const WIDTH: usize>(
+    args: &Args,
+    sql: &str,
+    types: &[pg_sys::Oid],
+    values: &[Option<Datum>],
+) -> Result<Option<Datum>> {
     let mut set = args.set()?;
     let spi = Spi::connect()?;
-    let rows = spi.once(sql, &[], &[])?;
+    let rows = spi.once(sql, types, values)?;
     for i in 0..rows.len() {
-        let values: Vec<Option<Datum>> = (0..width).map(|col| rows.get(i, col)).collect();
-        set.put(&values)?;
+        set.put(&rows.row::<WIDTH>(i)?)?;
     }
     Ok(None)
 }

@@ -27,25 +27,26 @@ pub struct KeyType {
     order: Order,
     /// The type's equality operator in SQL.
     equality: Oid,
+    greater: Oid,
 }
 
 impl KeyType {
     /// The key type for a column of type `oid` (domains are looked through, varchar counts as text).
     pub fn of(oid: Oid, collation: Oid) -> Result<KeyType> {
         // SAFETY: catalog look-ups of an existing type. The cache entry lives as long as the backend.
-        let (base, equality, cmp) = unsafe {
+        let (base, equality, greater, cmp) = unsafe {
             let base = match pg_sys::getBaseType(oid) {
                 pg_sys::VARCHAROID => pg_sys::TEXTOID,
                 base => base,
             };
-            let flags = (pg_sys::TYPECACHE_EQ_OPR | pg_sys::TYPECACHE_CMP_PROC) as i32;
+            let flags = (pg_sys::TYPECACHE_EQ_OPR | pg_sys::TYPECACHE_GT_OPR | pg_sys::TYPECACHE_CMP_PROC) as i32;
             let entry = pg_sys::lookup_type_cache(base, flags);
-            (base, (*entry).eq_opr, (*entry).cmp_proc)
+            (base, (*entry).eq_opr, (*entry).gt_opr, (*entry).cmp_proc)
         };
         // Arrays and rows have operators, but those work only where their elements' types have them.
         // SAFETY: catalog look-ups of an existing type.
         let simple = unsafe { pg_sys::get_element_type(base) == pg_sys::InvalidOid && !pg_sys::type_is_rowtype(base) };
-        if !simple || equality == pg_sys::InvalidOid || cmp == pg_sys::InvalidOid {
+        if !simple || [equality, greater, cmp].contains(&pg_sys::InvalidOid) {
             return Err(Fault::new(
                 Code::WrongType,
                 format!("type {} can't be a message key", type_label(oid)),
@@ -59,7 +60,7 @@ impl KeyType {
             pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID => Order::Integer,
             _ => Order::Function { cmp, collation },
         };
-        Ok(KeyType { layout: Layout::of(base), order, equality })
+        Ok(KeyType { layout: Layout::of(base), order, equality, greater })
     }
 
     pub fn oid(&self) -> Oid {
@@ -74,6 +75,11 @@ impl KeyType {
     /// The equality operator in SQL, qualified.
     pub fn sql_equals(&self) -> String {
         operator_name(self.equality)
+    }
+
+    /// The operator "greater than" in SQL, qualified.
+    pub fn sql_greater(&self) -> String {
+        operator_name(self.greater)
     }
 
     /// What to put after a key column in ORDER BY so that SQL sorts as [`KeyType::compare`] does.

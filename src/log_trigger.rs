@@ -6,7 +6,7 @@
 use crate::apply;
 use crate::commit;
 use crate::errors::Result;
-use crate::fold::{Event, Fold, Verdict};
+use crate::fold::{Event, Fold, Ranks, Time, Verdict};
 use crate::function::Args;
 use crate::key::Key;
 use crate::pair::{Pair, Side, Table};
@@ -31,6 +31,23 @@ pub struct Columns {
     created_at: Option<Attribute>,
     error_code: Option<Attribute>,
     error_message: Option<Attribute>,
+    /// Where the messages table keeps how often the provider was asked.
+    source: Option<Attribute>,
+}
+
+/// What a log row says: an event, and if it is the provider's answer to a question, when that came.
+struct Said {
+    event: Event,
+    asked: Option<Time>,
+}
+
+impl Said {
+    fn add_to(self, fold: &mut Fold, ranks: &Ranks) {
+        fold.add(self.event, ranks);
+        if let Some(at) = self.asked {
+            fold.asked(at);
+        }
+    }
 }
 
 impl Columns {
@@ -48,6 +65,7 @@ impl Columns {
             created_at: optional("log.created_at", &l.created_at)?,
             error_code: optional("log.error_code", &l.error_code)?,
             error_message: optional("log.error_message", &l.error_message)?,
+            source: optional("log.source", &l.source.clone().filter(|_| pair.mapping.p.keeps_checks()))?,
         };
         let all = [
             Some(columns.key),
@@ -57,6 +75,7 @@ impl Columns {
             columns.created_at,
             columns.error_code,
             columns.error_message,
+            columns.source,
         ];
         columns.last = all.into_iter().flatten().map(|a| a.number).max().unwrap_or(0);
         Ok(columns)
@@ -90,21 +109,25 @@ impl Columns {
         self.status.with_text(word, |w| provider.parse(w))
     }
 
-    fn event(&self, pair: &Pair, row: &Tuple) -> Option<Event> {
+    fn read(&self, pair: &Pair, row: &Tuple) -> Option<Said> {
         let status = self.status(pair, row)?;
         let time = |a: Option<Attribute>| a.and_then(|a| row.get(a.number).map(|d| a.time(d)));
         let text = |a: Option<Attribute>| a.and_then(|a| row.get(a.number).map(|d| a.with_text(d, <[u8]>::to_vec)));
         let keeps = pair.mapping.keeps_errors();
         let code = if keeps { text(self.error_code) } else { None };
         let message = if keeps { text(self.error_message) } else { None };
-        apply::read_event(
+        let created_at = time(self.created_at);
+        let event = apply::read_event(
             pair,
             Some(status),
             time(self.event_at),
-            time(self.created_at),
+            created_at,
             code.as_deref(),
             message.as_deref(),
-        )
+        )?;
+        let polled = self.source.is_some_and(|a| row.get(a.number).is_some_and(|d| a.with_text(d, |s| s == b"poll")));
+        let asked = polled.then(|| created_at.unwrap_or(event.at));
+        Some(Said { event, asked })
     }
 }
 
@@ -144,31 +167,31 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
     let columns = Columns::remembered(&pair, call.relation())?;
 
     let mut rows = 0u64;
-    let mut first: Option<(Key, Option<Event>)> = None;
+    let mut first: Option<(Key, Option<Said>)> = None;
     let mut groups: HashMap<Key, Fold> = HashMap::new();
     call.each_new(columns.last, |row| {
         rows += 1;
         if rows > 1
-            && let Some((key, Some(event))) = first.take()
+            && let Some((key, Some(said))) = first.take()
         {
-            groups.entry(key).or_default().add(event, &pair.ranks);
+            said.add_to(groups.entry(key).or_default(), &pair.ranks);
         }
-        let event = columns.event(&pair, row);
+        let said = columns.read(&pair, row);
         columns.with_key(&pair, row, |key| {
             if rows == 1 {
-                first = Some((Key::from(key), event));
-            } else if let Some(event) = event {
+                first = Some((Key::from(key), said));
+            } else if let Some(said) = said {
                 match groups.get_mut(key) {
-                    Some(fold) => fold.add(event, &pair.ranks),
-                    None => groups.entry(Key::from(key)).or_default().add(event, &pair.ranks),
+                    Some(fold) => said.add_to(fold, &pair.ranks),
+                    None => said.add_to(groups.entry(Key::from(key)).or_default(), &pair.ranks),
                 }
             }
         });
         Ok(())
     })?;
 
-    if let Some((key, event)) = first {
-        let verdict = one(&pair, key, event)?;
+    if let Some((key, said)) = first {
+        let verdict = one(&pair, key, said)?;
         if let Some(awaited) = AWAITED.get()
             && awaited.messages == pair.messages.oid
             && awaited.depth == trigger_depth()
@@ -184,11 +207,11 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
     Ok(Some(Datum::from(0usize)))
 }
 
-fn one(pair: &Rc<Pair>, key: Key, event: Option<Event>) -> Result<Verdict> {
-    let Some(event) = event else { return Ok(Verdict::Unrecognized) };
-    let status = event.status;
+fn one(pair: &Rc<Pair>, key: Key, said: Option<Said>) -> Result<Verdict> {
+    let Some(said) = said else { return Ok(Verdict::Unrecognized) };
+    let status = said.event.status;
     let mut fold = Fold::default();
-    fold.add(event, &pair.ranks);
+    said.add_to(&mut fold, &pair.ranks);
     match apply::single(pair, &key, status, &fold)? {
         Some(verdict) => Ok(verdict),
         None => {

@@ -1,7 +1,8 @@
-//! Writing through a tracked pair by function: `apply_status`, `rebuild`, `settle`.
+//! Writing through a tracked pair by function: `apply_status`, `rebuild`, `rebuild_in_parts`, `settle`.
 
 use crate::apply::{self, Whose};
 use crate::boundary;
+use crate::datum::text_datum;
 use crate::errors::{Code, Fault, Result};
 use crate::fold::Time;
 use crate::function::Args;
@@ -19,6 +20,7 @@ use std::rc::Rc;
 
 crate::sql_function!(msgstatus_apply_status, pg_finfo_msgstatus_apply_status, apply_status);
 crate::sql_function!(msgstatus_rebuild, pg_finfo_msgstatus_rebuild, rebuild);
+crate::sql_function!(msgstatus_rebuild_part, pg_finfo_msgstatus_rebuild_part, rebuild_part);
 crate::sql_function!(msgstatus_settle, pg_finfo_msgstatus_settle, settle);
 
 /// Keys that are looked at together.
@@ -110,15 +112,54 @@ fn owns(pair: &Pair) -> bool {
     unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), pair.messages.owner) }
 }
 
-fn rebuild(args: &Args) -> Result<Option<Datum>> {
-    let pair = cache::of_messages(args.oid(1))?;
-    if !owns(&pair) {
+fn must_own(pair: &Pair) -> Result<()> {
+    if owns(pair) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Code::NotAllowed,
+        format!("must be owner of table {}", pair.messages_name()),
+        "Let the owner of the messages table call rebuild, or a superuser.",
+    ))
+}
+
+/// `rebuild_part(messages, after, part)`: rewrites what is to be rewritten of the next `part` messages in the order of
+/// their keys. Gives the last of these keys, how many there were and how many were rewritten; nothing behind the end.
+fn rebuild_part(args: &Args) -> Result<Option<Datum>> {
+    let mut set = args.set()?;
+    let pair = cache::of_messages(args.oid(0))?;
+    must_own(&pair)?;
+    let part = args.get(2).map_or(0, |d| d.value() as i32);
+    if part < 1 {
         return Err(Fault::new(
-            Code::NotAllowed,
-            format!("must be owner of table {}", pair.messages_name()),
-            "Let the owner of the messages table call rebuild, or a superuser.",
+            Code::InvalidArgument,
+            format!("a part can't have {part} messages"),
+            "Leave the argument out for 10000.",
         ));
     }
+    let after = args.text(1).map(|text| key_from_text(&pair, &text)).transpose()?;
+    let mut keys: Vec<Key> = {
+        let _owner = Rights::Owner.on(&pair.messages);
+        let spi = Spi::connect()?;
+        let rows = spi.once(
+            &sql::select_next_keys(&pair.mapping, &pair.plans.shape, after.is_some()),
+            &[pair.key.oid(), pg_sys::INT4OID],
+            &[after.as_deref().map(|key| pair.key.datum(key)), Some(Datum::from(part))],
+        )?;
+        // SAFETY: the column is the message key, which has the pair's key type.
+        (0..rows.len()).filter_map(|i| rows.get(i, 0)).map(|d| unsafe { pair.key.key(d) }).collect()
+    };
+    if let Some(last) = keys.last().map(|key| pair.key.text(key)) {
+        let looked = keys.len();
+        let written = apply::refold(&pair, &mut keys, Whose::Anybodys)?.written;
+        set.put(&[Some(text_datum(&last)), Some(Datum::from(looked as i64)), Some(Datum::from(written as i64))])?;
+    }
+    Ok(None)
+}
+
+fn rebuild(args: &Args) -> Result<Option<Datum>> {
+    let pair = cache::of_messages(args.oid(1))?;
+    must_own(&pair)?;
     let (mut looked, mut written) = (0u64, 0);
     let mut told = 0;
     each_chunk(&pair, Rights::Owner, since(args.get(0)), |keys| {

@@ -12,7 +12,7 @@ use super::free::Free;
 use super::rows;
 use crate::boundary;
 use crate::errors::{Code, Fault, Result};
-use crate::fold::{Fold, Join, Ranks, Row, Stored, Verdict};
+use crate::fold::{Checks, Fold, Join, Ranks, Row, Stored, Verdict};
 use crate::function::Args;
 use crate::key::Key;
 use crate::pair::Pair;
@@ -31,6 +31,8 @@ crate::sql_function!(msgstatus_decided_time, pg_finfo_msgstatus_decided_time, de
 crate::sql_function!(msgstatus_decided_integer, pg_finfo_msgstatus_decided_integer, decided_integer);
 crate::sql_function!(msgstatus_decided_text, pg_finfo_msgstatus_decided_text, decided_text);
 crate::sql_function!(msgstatus_decided_boolean, pg_finfo_msgstatus_decided_boolean, decided_boolean);
+crate::sql_function!(msgstatus_decided_checks, pg_finfo_msgstatus_decided_checks, decided_checks);
+crate::sql_function!(msgstatus_decided_checked_at, pg_finfo_msgstatus_decided_checked_at, decided_checked_at);
 
 /// What the UPDATE that runs is about, and what became of it so far.
 struct Question {
@@ -45,8 +47,10 @@ struct Question {
     outcomes: Vec<Outcome>,
     /// Locks rows that would change, if nobody else has them.
     free: Option<Free>,
-    /// What the row that was looked at last becomes, if it changes.
-    after: Option<Row>,
+    /// The UPDATE also keeps how often the provider was asked.
+    checks: bool,
+    /// What the row that was looked at last becomes, if it is written, and the checks that it gains.
+    after: Option<(Row, Checks)>,
 }
 
 /// What became of the events at one place.
@@ -56,7 +60,7 @@ pub enum Outcome {
     Unmatched,
     /// The row stays as it is.
     Unchanged(Verdict),
-    /// The row changes.
+    /// The row is written: it changes, or the provider was asked about it.
     Changed(Verdict),
     /// The row can't tell.
     Undecided,
@@ -70,8 +74,8 @@ thread_local! {
 
 /// Brings one event to its message. `Undecided` also where the row that was to change did not get written.
 pub fn update(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Outcome> {
-    let statement = &pair.plans.update_decided;
     let question = Question::new(pair, vec![fold.clone()], Some(status));
+    let statement = pair.plans.decided(false, question.checks);
     let (question, written) = ask(pair, statement, question, || pair.key.datum(key))?;
     Ok(match question.outcomes.into_iter().next() {
         Some(Outcome::Changed(_)) if written == 0 => Outcome::Undecided,
@@ -87,7 +91,9 @@ pub fn update(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Out
 pub fn update_many(pair: &Pair, keys: &[&Key], folds: &[&Fold], whole: bool) -> Result<(Vec<Outcome>, u64)> {
     let mut question = Question::new(pair, folds.iter().map(|&f| f.clone()).collect(), None);
     question.whole = whole;
-    let statement = &pair.plans.update_many_decided;
+    // What a log says as a whole was counted when its rows came.
+    question.checks &= !whole;
+    let statement = pair.plans.decided(true, question.checks);
     let (question, written) = ask(pair, statement, question, || pair.key.array(keys.iter().copied()))?;
     Ok((question.outcomes, written))
 }
@@ -101,7 +107,7 @@ pub fn update_free(
 ) -> Result<std::result::Result<(Vec<Outcome>, u64), usize>> {
     let mut question = Question::new(pair, folds.iter().map(|&f| f.clone()).collect(), None);
     question.free = Some(Free::default());
-    let statement = &pair.plans.update_many_decided;
+    let statement = pair.plans.decided(true, question.checks);
     TAKEN.set(None);
     let asked =
         boundary::unless(Code::Taken, || ask(pair, statement, question, || pair.key.array(keys.iter().copied())));
@@ -117,6 +123,7 @@ impl Question {
     fn new(pair: &Pair, folds: Vec<Fold>, judge: Option<Status>) -> Question {
         Question {
             outcomes: vec![Outcome::Unmatched; folds.len()],
+            checks: pair.mapping.p.keeps_checks() && folds.iter().any(|f| f.checks().count > 0),
             folds,
             judge,
             whole: false,
@@ -184,7 +191,8 @@ fn decide(args: &Args) -> Result<Option<Datum>> {
                 let after = question.stored.mask(after);
                 let status = question.judge.or(after.status).unwrap_or(Status::Queued);
                 let verdict = Verdict::of(status, &row, &after, &question.ranks);
-                question.after = (after != row).then_some(after);
+                let checks = if question.checks { fold.checks() } else { Checks::default() };
+                question.after = (after != row || checks.count > 0).then_some((after, checks));
                 if question.after.is_some() { Outcome::Changed(verdict) } else { Outcome::Unchanged(verdict) }
             }
         };
@@ -206,15 +214,28 @@ fn decide(args: &Args) -> Result<Option<Datum>> {
     })
 }
 
-/// A column of the row that was decided last, if it is of the type that the function gives.
+/// Reads from the row that was decided last, and from the checks that it gains.
+fn last<T>(read: impl FnOnce(&Row, Checks, &StatusOids) -> T) -> Result<T> {
+    QUESTION.with_borrow(|question| {
+        let question = question.as_ref().ok_or_else(not_alone)?;
+        let (row, checks) = question.after.as_ref().ok_or_else(not_alone)?;
+        Ok(read(row, *checks, &question.oids))
+    })
+}
+
+/// A column of that row, if it is of the type that the function gives.
 fn decided(args: &Args, of_type: impl FnOnce(Role) -> bool) -> Result<Option<Datum>> {
     let role = args.get(0).and_then(|d| Role::from_number(d.value() as i32));
     let role = role.filter(|&r| of_type(r)).ok_or_else(not_alone)?;
-    QUESTION.with_borrow(|question| {
-        let question = question.as_ref().ok_or_else(not_alone)?;
-        let after = question.after.as_ref().ok_or_else(not_alone)?;
-        Ok(rows::value(role, after, &question.oids))
-    })
+    last(|row, _, oids| rows::value(role, row, oids))
+}
+
+fn decided_checks(_: &Args) -> Result<Option<Datum>> {
+    last(|_, checks, _| Some(Datum::from(checks.count)))
+}
+
+fn decided_checked_at(_: &Args) -> Result<Option<Datum>> {
+    last(|_, checks, _| checks.last.map(Datum::from))
 }
 
 fn decided_status(args: &Args) -> Result<Option<Datum>> {

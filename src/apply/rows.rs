@@ -2,7 +2,7 @@
 
 use crate::datum::{Layout, text_bytes, text_datum};
 use crate::errors::{Fault, Result};
-use crate::fold::{Error, Event, Fold, Row, Stored, Time};
+use crate::fold::{Checks, Error, Event, Fold, Row, Stored, Time};
 use crate::guard;
 use crate::key::Key;
 use crate::pair::Pair;
@@ -155,6 +155,23 @@ pub fn write_many(pair: &Pair, spi: &Spi, keys: &[&Key], rows: &[(&Found, Row)])
     let plan = statement.plan()?;
     let intended = rows.iter().map(|(f, after)| (f.table, &f.tid, after));
     Ok(guard::intending(pair, intended, || spi.run(plan, &args))?.len() as u64)
+}
+
+/// Notes how often and when the provider was asked about messages that are locked.
+pub fn count_checks<'a>(
+    pair: &Pair,
+    spi: &Spi,
+    checked: impl Iterator<Item = (&'a Key, Checks)> + Clone,
+) -> Result<()> {
+    let counts: Vec<_> = checked.clone().map(|(_, c)| Some(Datum::from(c.count))).collect();
+    let times: Vec<_> = checked.clone().map(|(_, c)| c.last.map(Datum::from)).collect();
+    let args = [
+        Some(pair.key.array(checked.map(|(key, _)| key))),
+        Some(Layout::of(pg_sys::INT4OID).array(&counts)),
+        Some(Layout::of(pg_sys::TIMESTAMPTZOID).array(&times)),
+    ];
+    let plan = pair.plans.count_checks.plan()?;
+    guard::intending(pair, std::iter::empty(), || spi.run(plan, &args).map(drop))
 }
 
 fn differs(role: Role, before: &Row, after: &Row) -> bool {

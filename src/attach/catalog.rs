@@ -158,7 +158,14 @@ fn has_index(table: &Table, column: &str, unique: bool) -> Result<bool> {
 }
 
 /// Writes the pair into `tracked`.
-pub fn remember(mapping: &Mapping, messages: &Table, log: &Table, level: Level, columns: Option<Datum>) -> Result<()> {
+pub fn remember(
+    mapping: &Mapping,
+    messages: &Table,
+    log: &Table,
+    level: Level,
+    poll: &str,
+    columns: Option<Datum>,
+) -> Result<()> {
     let json = super::triggers::argument(mapping)?;
     as_extension(|spi| {
         let on_regression = if mapping.on_regression == OnRegression::Error { "error" } else { "absorb" };
@@ -166,7 +173,7 @@ pub fn remember(mapping: &Mapping, messages: &Table, log: &Table, level: Level, 
         spi.once(
             "INSERT INTO msgstatus.tracked
                  (pair, messages, log, policy, on_regression, level, poll, notify, columns, mapping)
-             VALUES ($1, $2, $3, $4, $5, $6, 'off', 'none', coalesce($7, '{}'), $8::pg_catalog.jsonb)",
+             VALUES ($1, $2, $3, $4, $5, $6, $9, 'none', coalesce($7, '{}'), $8::pg_catalog.jsonb)",
             &[
                 pg_sys::INT4OID,
                 pg_sys::REGCLASSOID,
@@ -175,6 +182,7 @@ pub fn remember(mapping: &Mapping, messages: &Table, log: &Table, level: Level, 
                 pg_sys::TEXTOID,
                 pg_sys::TEXTOID,
                 pg_sys::JSONBOID,
+                pg_sys::TEXTOID,
                 pg_sys::TEXTOID,
             ],
             &[
@@ -186,6 +194,7 @@ pub fn remember(mapping: &Mapping, messages: &Table, log: &Table, level: Level, 
                 text(level),
                 columns,
                 text(&json),
+                text(poll),
             ],
         )
         .map(drop)
@@ -203,6 +212,20 @@ pub fn forget(messages: &Table, log: &Table) -> Result<Option<i32>> {
         )?;
         Ok(rows.get(0, 0).map(|d| d.value() as i32))
     })
+}
+
+/// Checks that there is a schedule of this name, or that it is `off`.
+pub fn schedule_exists(schedule: &str) -> Result<()> {
+    let spi = Spi::connect()?;
+    let sql = "SELECT 1 FROM msgstatus.poll_schedule s WHERE s.schedule OPERATOR(pg_catalog.=) $1 LIMIT 1";
+    if schedule == "off" || !spi.once(sql, &[pg_sys::TEXTOID], &[text(schedule)])?.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Code::InvalidArgument,
+        format!("poll schedule \"{schedule}\" does not exist"),
+        "Choose off or one of SELECT DISTINCT schedule FROM msgstatus.poll_schedule, or add your own rows to that table.",
+    ))
 }
 
 /// Is a policy in use by a tracked table?

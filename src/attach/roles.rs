@@ -3,7 +3,7 @@
 use super::Request;
 use crate::errors::{Code, Fault, Result};
 use crate::pair::kind::{Kind, status_column};
-use crate::pair::mapping::{LogColumns, MessageColumns};
+use crate::pair::mapping::{LogColumns, MessageColumns, PollColumns};
 use crate::pair::{Table, resolve};
 use pgrx::pg_sys::{self, Oid};
 use serde_json::{Map, Value};
@@ -24,25 +24,30 @@ const MESSAGE_ROLES: &[(&str, Kind)] = &[
     ("final", Kind::Boolean),
 ];
 
-/// Roles that the engine does not write; named so that a mapping for later use is not refused.
+/// Roles of messages that asking the provider goes by.
+const POLL_ROLES: &[(&str, Kind)] = &[
+    ("sid", Kind::Text),
+    ("provider", Kind::Text),
+    ("direction", Kind::Any),
+    ("created_at", Kind::Time),
+    ("scheduled_for", Kind::Time),
+    ("last_checked_at", Kind::Time),
+    ("check_count", Kind::Integer),
+    ("next_check_at", Kind::Time),
+];
+
+/// Roles that the engine does not use; named so that a mapping for later use is not refused.
 const OTHER_MESSAGE_ROLES: &[&str] = &[
     "message_id",
-    "provider",
     "account_sid",
     "tenant",
     "batch",
-    "direction",
     "from_address",
     "to_address",
     "body",
-    "created_at",
-    "scheduled_for",
     "price",
     "price_unit",
     "num_segments",
-    "last_checked_at",
-    "check_count",
-    "next_check_at",
 ];
 
 const LOG_ROLES: &[(&str, Kind)] = &[
@@ -59,7 +64,7 @@ const LOG_ROLES: &[(&str, Kind)] = &[
 /// The `columns` argument: an object of roles and column names. A role with null is played by no column.
 pub fn parse(text: &[u8]) -> Result<Map<String, Value>> {
     let wrong = |what: String| {
-        let names: Vec<&str> = MESSAGE_ROLES.iter().chain(LOG_ROLES).map(|r| r.0).collect();
+        let names: Vec<&str> = MESSAGE_ROLES.iter().chain(POLL_ROLES).chain(LOG_ROLES).map(|r| r.0).collect();
         Fault::new(
             Code::InvalidArgument,
             format!("columns: {what}"),
@@ -73,9 +78,9 @@ pub fn parse(text: &[u8]) -> Result<Map<String, Value>> {
         return Err(wrong("not a JSON object".into()));
     };
     for (role, value) in &map {
-        let known = MESSAGE_ROLES.iter().chain(LOG_ROLES).any(|r| r.0 == role)
+        let known = MESSAGE_ROLES.iter().chain(POLL_ROLES).chain(LOG_ROLES).any(|r| r.0 == role)
             || OTHER_MESSAGE_ROLES.contains(&role.as_str())
-            || ["sid", "status", "log.sid", "log.status", "copy"].contains(&role.as_str());
+            || ["status", "log.sid", "log.status", "copy"].contains(&role.as_str());
         let shaped = match value {
             Value::Array(all) => role == "copy" && all.iter().all(Value::is_string),
             Value::String(_) | Value::Null => role != "copy",
@@ -91,8 +96,16 @@ pub fn parse(text: &[u8]) -> Result<Map<String, Value>> {
     Ok(map)
 }
 
+/// Which column plays which role, and which are copied.
+pub struct Assigned {
+    pub m: MessageColumns,
+    pub l: LogColumns,
+    pub p: PollColumns,
+    pub copy: Vec<String>,
+}
+
 /// Finds the columns of both tables.
-pub fn assign(request: &Request, messages: &Table, log: &Table) -> Result<(MessageColumns, LogColumns, Vec<String>)> {
+pub fn assign(request: &Request, messages: &Table, log: &Table) -> Result<Assigned> {
     let columns = &request.columns;
     let named = |role: &str| columns.get(role).and_then(Value::as_str).map(str::to_owned);
     let key = named("sid").filter(|_| request.message_key == "sid").unwrap_or_else(|| request.message_key.clone());
@@ -117,6 +130,17 @@ pub fn assign(request: &Request, messages: &Table, log: &Table) -> Result<(Messa
     };
     let of_messages = |role| find(MESSAGE_ROLES, messages, role);
     let of_log = |role| find(LOG_ROLES, log, role);
+    let of_poll = |role| find(POLL_ROLES, messages, role);
+    let p = PollColumns {
+        sid: of_poll("sid")?.filter(|sid| *sid != key),
+        provider: of_poll("provider")?,
+        direction: of_poll("direction")?,
+        created_at: of_poll("created_at")?,
+        scheduled_for: of_poll("scheduled_for")?,
+        last_checked_at: of_poll("last_checked_at")?,
+        check_count: of_poll("check_count")?,
+        next_check_at: of_poll("next_check_at")?,
+    };
     let m = MessageColumns {
         key,
         status,
@@ -153,7 +177,7 @@ pub fn assign(request: &Request, messages: &Table, log: &Table) -> Result<(Messa
         resolve::required(messages, "copy", column)?;
         resolve::required(log, "copy", column)?;
     }
-    Ok((m, l, copy))
+    Ok(Assigned { m, l, p, copy })
 }
 
 /// The column that plays a role: the one named, which has to exist and fit, or the one of the role's own name, if it

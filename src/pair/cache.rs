@@ -93,6 +93,16 @@ pub fn all() -> Result<Vec<Oid>> {
     Ok((0..rows.len()).filter_map(|i| rows.get(i, 0)).map(|d| Oid::from(d.value() as u32)).collect())
 }
 
+/// The tracked messages tables that have a schedule for asking the provider, and which.
+pub fn scheduled() -> Result<Vec<(Oid, String)>> {
+    let spi = Spi::connect()?;
+    let sql = "SELECT t.messages::pg_catalog.oid, t.poll FROM msgstatus.tracked t \
+               WHERE t.poll OPERATOR(pg_catalog.<>) 'off' ORDER BY t.pair";
+    let rows = spi.once(sql, &[], &[])?;
+    let oid = |i| rows.get(i, 0).map(|d| Oid::from(d.value() as u32));
+    Ok((0..rows.len()).filter_map(|i| Some((oid(i)?, rows.string(i, 1)?))).collect())
+}
+
 fn only() -> Result<Oid> {
     match all()?[..] {
         [one] => Ok(one),

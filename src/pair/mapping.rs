@@ -14,6 +14,8 @@ pub struct Mapping {
     pub log: String,
     pub m: MessageColumns,
     pub l: LogColumns,
+    #[serde(default, skip_serializing_if = "PollColumns::is_empty")]
+    pub p: PollColumns,
     /// Whose words the log holds if it has no provider column.
     pub provider: String,
     pub policy: String,
@@ -61,6 +63,40 @@ pub struct MessageColumns {
     /// A plain boolean column kept as `is_final(status)`.
     #[serde(rename = "final", skip_serializing_if = "Option::is_none")]
     pub final_: Option<String>,
+}
+
+/// Columns of the messages table that asking the provider goes by.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct PollColumns {
+    /// The provider's id of the message, where that is not the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduled_for: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_checked_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check_count: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_check_at: Option<String>,
+}
+
+impl PollColumns {
+    fn is_empty(&self) -> bool {
+        *self == PollColumns::default()
+    }
+
+    /// Does the table say how often and when the provider was asked?
+    pub fn keeps_checks(&self) -> bool {
+        self.check_count.is_some() || self.last_checked_at.is_some()
+    }
 }
 
 /// Columns of the delivery log by role.

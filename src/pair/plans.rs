@@ -43,8 +43,9 @@ pub struct Plans {
     pub select_many: Statement,
     pub lock_many: Statement,
     pub lock_free: Statement,
-    pub update_decided: Statement,
-    pub update_many_decided: Statement,
+    update_decided: [Statement; 2],
+    update_many_decided: [Statement; 2],
+    pub count_checks: Statement,
     pub update_one: Statement,
     pub select_log: Statement,
     pub select_history: Statement,
@@ -70,8 +71,15 @@ impl Plans {
             select_many: Statement::new(sql::select_many(m, shape, Lock::None), vec![keys], true),
             lock_many: Statement::new(sql::select_many(m, shape, Lock::Wait), vec![keys], true),
             lock_free: Statement::new(sql::select_many(m, shape, Lock::Free), vec![keys], true),
-            update_decided: Statement::new(sql::update_decided(m, shape), vec![key.oid()], true),
-            update_many_decided: Statement::new(sql::update_many_decided(m, shape), vec![keys], true),
+            update_decided: [false, true]
+                .map(|checks| Statement::new(sql::update_decided(m, shape, checks), vec![key.oid()], true)),
+            update_many_decided: [false, true]
+                .map(|checks| Statement::new(sql::update_many_decided(m, shape, checks), vec![keys], true)),
+            count_checks: Statement::new(
+                sql::count_checks(m, shape),
+                vec![keys, array_of(pg_sys::INT4OID), array_of(pg_sys::TIMESTAMPTZOID)],
+                true,
+            ),
             update_one: Statement::new(sql::update_one(m, shape), one, true),
             select_log: Statement::new(sql::select_log(m, shape), vec![keys], true),
             select_history: Statement::new(sql::select_history(m, shape), vec![key.oid()], true),
@@ -83,6 +91,12 @@ impl Plans {
             key: key.oid(),
             status,
         })
+    }
+
+    /// The UPDATE that asks the fold, of one message or of many; with or without what is kept of checks.
+    pub fn decided(&self, many: bool, checks: bool) -> &Statement {
+        let both = if many { &self.update_many_decided } else { &self.update_decided };
+        &both[usize::from(checks)]
     }
 
     /// The statement that updates many rows in the columns of `mask`.

@@ -124,6 +124,16 @@ pub fn existing(oid: Oid, name: &str) -> Result<Table> {
     }
 }
 
+/// May the current role read the relation? Not if it is gone.
+pub fn may_select(oid: Oid) -> bool {
+    // SAFETY: an ACL look-up for an existing relation.
+    unsafe {
+        pg_sys::get_rel_relkind(oid) != 0
+            && pg_sys::pg_class_aclcheck(oid, pg_sys::GetUserId(), pg_sys::ACL_SELECT as pg_sys::AclMode)
+                == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
 /// A relation's name, qualified and quoted.
 pub fn relation_name(oid: Oid) -> String {
     // SAFETY: gives null for what does not exist, which reads as an empty name.
@@ -222,6 +232,7 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
     };
     let m = &mapping.m;
     let l = &mapping.l;
+    let p = &mapping.p;
     let (_, key_oid, _, collation) = required(messages, "message_key", &m.key)?;
     let key = KeyType::of(key_oid, collation)?;
     let (_, log_key_oid, _, log_collation) = required(log, "log_key", &l.key)?;
@@ -251,6 +262,14 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
     types.log_error_message = declared(log, "log.error_message", l.error_message.as_deref(), Kind::Any)?;
     types.log_source = declared(log, "log.source", l.source.as_deref(), Kind::Any)?;
     types.log_payload = declared(log, "log.payload", l.payload.as_deref(), Kind::Any)?;
+    declared(messages, "sid", p.sid.as_deref(), Kind::Text)?;
+    declared(messages, "provider", p.provider.as_deref(), Kind::Text)?;
+    declared(messages, "direction", p.direction.as_deref(), Kind::Any)?;
+    declared(messages, "check_count", p.check_count.as_deref(), Kind::Integer)?;
+    types.poll_created_at = declared(messages, "created_at", p.created_at.as_deref(), Kind::Time)?;
+    types.scheduled_for = declared(messages, "scheduled_for", p.scheduled_for.as_deref(), Kind::Time)?;
+    types.last_checked_at = declared(messages, "last_checked_at", p.last_checked_at.as_deref(), Kind::Time)?;
+    types.next_check_at = declared(messages, "next_check_at", p.next_check_at.as_deref(), Kind::Time)?;
     types.error_code_required = m.error_code.as_deref().is_some_and(|c| is_required(messages, c));
     types.error_message_required = m.error_message.as_deref().is_some_and(|c| is_required(messages, c));
     let shape = Shape {
@@ -258,6 +277,7 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
         log: relation_name(log.oid),
         key_type: key.sql_type(),
         equals: key.sql_equals(),
+        greater: key.sql_greater(),
         collate: key.sql_collate().to_owned(),
         partitioned: messages.partitioned,
         key_collation: collate_clause(collation),

@@ -3,6 +3,7 @@
 //! Every identifier is quoted, every relation and operator qualified, every value a parameter.
 
 mod log;
+mod polling;
 
 use super::mapping::Mapping;
 use crate::key::quote;
@@ -10,6 +11,7 @@ use crate::status::Milestone;
 use pgrx::pg_sys::{self, Oid};
 
 pub use log::{insert_event, select_history, select_keys, select_log, select_unmatched, select_unrecognized};
+pub use polling::{count_checks, list_due, select_due};
 
 /// What the texts need to know of the tables beyond the mapping.
 #[derive(Clone, Debug)]
@@ -17,9 +19,10 @@ pub struct Shape {
     /// Qualified and quoted, as of now.
     pub messages: String,
     pub log: String,
-    /// The key's type, its equality operator, and a COLLATE clause that makes SQL sort as Rust does.
+    /// The key's type, its operators for "equal" and "greater", and a COLLATE clause that makes SQL sort as Rust does.
     pub key_type: String,
     pub equals: String,
+    pub greater: String,
     pub collate: String,
     pub partitioned: bool,
     /// `COLLATE …` with the collation of the message key, where it has one.
@@ -53,6 +56,10 @@ pub struct Types {
     pub log_error_message: Option<String>,
     pub log_source: Option<String>,
     pub log_payload: Option<String>,
+    pub poll_created_at: Option<String>,
+    pub scheduled_for: Option<String>,
+    pub last_checked_at: Option<String>,
+    pub next_check_at: Option<String>,
 }
 
 /// A column that the engine writes, what of a folded row it takes, and how the value becomes one of its type.
@@ -274,6 +281,18 @@ pub fn select_one(m: &Mapping, shape: &Shape, lock: bool) -> String {
     )
 }
 
+/// The next `$2` keys of messages in the order of their index, from the first that is greater than `$1`, if that is
+/// given.
+pub fn select_next_keys(m: &Mapping, shape: &Shape, after: bool) -> String {
+    let key = quote(&m.m.key);
+    let place = if after {
+        format!("m.{key} {} $1", shape.greater)
+    } else {
+        format!("m.{key} IS NOT NULL AND $1::{} IS NULL", shape.key_type)
+    };
+    format!("SELECT m.{key} FROM {} m WHERE {place} ORDER BY m.{key} LIMIT $2", shape.messages_only())
+}
+
 /// Reads the messages with the keys `$1`, each with the ordinal of its key; locks them in key order if asked to.
 pub fn select_many(m: &Mapping, shape: &Shape, lock: Lock) -> String {
     let key = quote(&m.m.key);
@@ -290,17 +309,18 @@ pub fn select_many(m: &Mapping, shape: &Shape, lock: Lock) -> String {
     )
 }
 
-/// Updates the message with key `$1` as `apply::decide` says, if it says so.
-pub fn update_decided(m: &Mapping, shape: &Shape) -> String {
+/// Updates the message with key `$1` as `apply::decide` says, if it says so; with `checks`, also how often and when the
+/// provider was asked.
+pub fn update_decided(m: &Mapping, shape: &Shape, checks: bool) -> String {
     let key = quote(&m.m.key);
-    format!("{} WHERE m.{key} {} $1 AND {}", set_decided(m, shape), shape.equals, decide(m, shape, "1"))
+    format!("{} WHERE m.{key} {} $1 AND {}", set_decided(m, shape, checks), shape.equals, decide(m, shape, "1"))
 }
 
 /// The same for the messages with keys `$1`, in their order.
-pub fn update_many_decided(m: &Mapping, shape: &Shape) -> String {
+pub fn update_many_decided(m: &Mapping, shape: &Shape, checks: bool) -> String {
     format!(
         "{} FROM pg_catalog.unnest($1::{}[]) WITH ORDINALITY AS k(key, ord) WHERE m.{} {} k.key AND {}",
-        set_decided(m, shape),
+        set_decided(m, shape, checks),
         shape.key_type,
         quote(&m.m.key),
         shape.equals,
@@ -312,14 +332,17 @@ fn decide(m: &Mapping, shape: &Shape, place: &str) -> String {
     format!("msgstatus.decide({}, {place}, m.tableoid, m.ctid)", engine_columns(m, shape))
 }
 
-fn set_decided(m: &Mapping, shape: &Shape) -> String {
-    let set: Vec<String> = writes(m, &shape.types)
+fn set_decided(m: &Mapping, shape: &Shape, checks: bool) -> String {
+    let mut set: Vec<String> = writes(m, &shape.types)
         .iter()
         .map(|w| {
             let value = format!("msgstatus.decided_{}({})", w.role.kind(), w.role.number());
             format!("{} = {}", quote(&w.column), w.expression(&value))
         })
         .collect();
+    if checks {
+        set.extend(polling::set_checks(m, shape, "msgstatus.decided_checks()", "msgstatus.decided_checked_at()"));
+    }
     format!("UPDATE {} m SET {}", shape.messages_only(), set.join(", "))
 }
 
