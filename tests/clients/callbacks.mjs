@@ -6,7 +6,8 @@ function read(name) {
   const [head, ...lines] = readFileSync(new URL(name, import.meta.url), 'utf8').trim().split('\n');
   const columns = head.split(',');
   const value = (column, text) => (text === '' ? null : column.endsWith('_at') ? new Date(text) : text);
-  return lines.map((line) => Object.fromEntries(line.split(',').map((text, i) => [columns[i], value(columns[i], text)])));
+  const row = (line) => line.split(',').map((text, i) => [columns[i], value(columns[i], text)]);
+  return lines.map((line) => Object.fromEntries(row(line)));
 }
 
 export const callbacks = read('callbacks.csv');

@@ -1,5 +1,5 @@
-# What the Python clients share: the callbacks that all of them write, the rows that have to come of it, and fresh tables
-# for each test. libpq's variables say which database.
+# What the Python clients share: the callbacks that all of them write, the rows that have to come of it, and fresh
+# tables for each test. libpq's variables say which database.
 import csv
 import datetime
 import pathlib

@@ -1,4 +1,4 @@
-# Django with psycopg 3. Status is a CharField with choices, on tables that Django does not manage; nothing else is needed.
+# Django with psycopg 3. Status is a CharField with choices, on tables that Django does not manage; that is all.
 # For tables that Django makes, DeliveryStatusField (below) gives the column its type; attach them in a migration.
 import os
 

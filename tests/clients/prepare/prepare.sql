@@ -1,4 +1,4 @@
--- PREPARE in plain SQL: what a driver asks of the server that declares the type of its string parameters. Run by psql with
+-- PREPARE in plain SQL: what a driver asks of the server that declares the type of its parameters. Run by psql with
 --   type=varchar   JDBC (setString), SQLAlchemy (String)
 --   type=text      sqlx (str), psycopg (%b), a parameter that is cast to text
 --   type=unknown   libpq, psycopg, node-postgres, JDBC with stringtype=unspecified
@@ -16,11 +16,12 @@ DROP TABLE IF EXISTS messages, delivery_log;
 SELECT msgstatus.create_tables() AS made \gset
 CREATE TEMP TABLE expected (sid text, status text, error_code text, sent_at timestamptz, delivered_at timestamptz,
     read_at timestamptz, failed_at timestamptz);
-CREATE TEMP TABLE callbacks (n int GENERATED ALWAYS AS IDENTITY, sid text, status text, error_code text, event_at timestamptz);
+CREATE TEMP TABLE callbacks (n int GENERATED ALWAYS AS IDENTITY, sid text, status text, error_code text,
+    event_at timestamptz);
 \copy expected FROM ../messages.csv CSV HEADER
 \copy callbacks (sid, status, error_code, event_at) FROM ../callbacks.csv CSV HEADER
 
--- NULL is a failure.
+\echo # :type
 CREATE FUNCTION pg_temp.test(what text, passed boolean) RETURNS text
 RETURN CASE WHEN passed THEN 'ok - ' ELSE 'not ok - ' END || what;
 -- The SQLSTATE of a command, 00000 if it succeeds.
@@ -69,16 +70,17 @@ SELECT pg_temp.test('apply_status', :'verdict' = 'duplicate');
 SELECT pg_temp.test('no label of the enum', pg_temp.try($$EXECUTE change ('bounced', 'may')$$) = '22P02');
 
 -- Where the type of an expression is to be found, a declared parameter is no enum.
-SELECT pg_temp.test('status = $1', pg_temp.try(format(
+SELECT pg_temp.test('status = $1: only undeclared', pg_temp.try(format(
     'PREPARE equal (%s) AS SELECT FROM messages WHERE status = $1', :'type')) = :'no_operator');
-SELECT pg_temp.test('status = ANY ($1)', pg_temp.try(format(
+SELECT pg_temp.test('status = ANY ($1): only undeclared', pg_temp.try(format(
     'PREPARE any_of (%s) AS SELECT FROM messages WHERE status = ANY ($1)', :'types')) = :'no_operator');
-SELECT pg_temp.test('COALESCE($1, status)', pg_temp.try(format(
+SELECT pg_temp.test('COALESCE($1, status): only undeclared', pg_temp.try(format(
     'PREPARE keep (%s) AS UPDATE messages SET status = COALESCE($1, status)', :'type')) = :'no_match');
 -- With a cast it is.
 PREPARE equal_cast (:type) AS SELECT count(*) FROM messages WHERE status = $1::msgstatus.delivery_status;
 PREPARE any_of_cast (:types) AS SELECT count(*) FROM messages WHERE status = ANY ($1::msgstatus.delivery_status[]);
-PREPARE keep_cast (:type) AS UPDATE messages SET status = COALESCE($1::msgstatus.delivery_status, status) RETURNING status;
+PREPARE keep_cast (:type) AS
+    UPDATE messages SET status = COALESCE($1::msgstatus.delivery_status, status) RETURNING status;
 EXECUTE equal_cast ('read') \gset
 SELECT pg_temp.test('status = $1::msgstatus.delivery_status', :'count' = '1');
 EXECUTE any_of_cast ('{read,sent}') \gset

@@ -28,8 +28,8 @@ class DeliveryStatus(str, enum.Enum):
     READ = "read"
 
 
-# Without values_callable SQLAlchemy would write the members' names. Without create_type=False, drop_all would try to drop
-# the extension's type; so it does if STATUS stands in a type_annotation_map, where create_type is lost.
+# Without values_callable SQLAlchemy would write the members' names. Without create_type=False, drop_all would try to
+# drop the extension's type; so it does if STATUS stands in a type_annotation_map, where create_type is lost.
 STATUS = postgresql.ENUM(
     DeliveryStatus,
     name="delivery_status",
@@ -76,7 +76,8 @@ class Callback(Base):
     status: orm.Mapped[str]
     error_code: orm.Mapped[str | None]
     event_at: orm.Mapped[datetime | None]
-    delivery_status: orm.Mapped[DeliveryStatus | None] = orm.mapped_column(STATUS, sa.FetchedValue())  # generated: only read
+    # Generated: read, never written.
+    delivery_status: orm.Mapped[DeliveryStatus | None] = orm.mapped_column(STATUS, sa.FetchedValue())
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +192,7 @@ def test_tables_made_by_the_orm(engine):
     try:
         with orm.Session(engine) as session:
             session.execute(sa.text("SELECT msgstatus.attach('sms', 'sms_event')"))
-            session.add_all([Sms(sid="SM1"), SmsEvent(sid="SM1", status="delivered"), SmsEvent(sid="SM1", status="sent")])
+            session.add_all([SmsEvent(sid="SM1", status=word) for word in ("delivered", "sent")] + [Sms(sid="SM1")])
             session.commit()
             assert session.get_one(Sms, "SM1").status is DeliveryStatus.DELIVERED
     finally:

@@ -1,4 +1,4 @@
-\echo 'The tables are as they were: the status is text, with its default and its index, and nothing of msgstatus is left'
+\echo 'The status is text again, with its default and its index, and nothing of msgstatus is left'
 SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type, pg_get_expr(d.adbin, d.adrelid) AS default
   FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
  WHERE a.attrelid = 'messages'::regclass AND a.attname IN ('status', 'status_at', 'final');
@@ -16,6 +16,8 @@ SELECT their_handler('SM60', 'undelivered', '30003', 'Unreachable');
 SELECT their_handler('SM60', 'sent');
 SELECT their_handler('SM61', 'sent');
 SELECT status, error_code FROM messages WHERE twilio_message_sid = 'SM60';
-SELECT status FROM message_delivery_status WHERE message_id = (SELECT id FROM messages WHERE twilio_message_sid = 'SM60') ORDER BY id;
-UPDATE messages SET status = 'delivered' WHERE twilio_message_sid = 'SM50' AND status IN ('queued', 'sent') RETURNING status;
+SELECT s.status FROM message_delivery_status s JOIN messages m ON m.id = s.message_id
+ WHERE m.twilio_message_sid = 'SM60' ORDER BY s.id;
+UPDATE messages SET status = 'delivered' WHERE twilio_message_sid = 'SM50' AND status IN ('queued', 'sent')
+RETURNING status;
 UPDATE messages SET status = 'whatever they like' WHERE twilio_message_sid = 'SM50' RETURNING status;

@@ -38,8 +38,8 @@ CREATE TABLE webhook_logs (
 
 -- What the web handler does for one callback, in one piece: look the message up, note the history, compare, update.
 -- It stands for the application's code and is the same text before, beside and after msgstatus.
-CREATE FUNCTION their_handler(sid text, new_status text, code text DEFAULT NULL, text_of_code text DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql AS $$
+CREATE FUNCTION their_handler(sid text, new_status text, code text DEFAULT NULL, text_of_code text DEFAULT NULL)
+RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     status_order constant jsonb := '{"accepted": 0, "queued": 1, "sending": 2, "sent": 3,
                                      "delivered": 4, "failed": 4, "undelivered": 4, "canceled": 4}';
@@ -55,7 +55,7 @@ BEGIN
     INSERT INTO message_delivery_status (message_id, status, error_code, error_message)
     VALUES (message_id, new_status, code, text_of_code);
     INSERT INTO webhook_logs (status, message_sid) VALUES ('success', sid);
-    IF NOT coalesce((status_order ->> new_status)::integer, -1) > coalesce((status_order ->> current_status)::integer, -1) THEN
+    IF NOT coalesce((status_order ->> new_status)::integer > (status_order ->> current_status)::integer, false) THEN
         RETURN 'Status regression prevented';
     END IF;
     UPDATE messages SET status = new_status, error_code = coalesce(code, error_code),
@@ -70,25 +70,31 @@ $$;
 
 INSERT INTO messages (twilio_message_sid, direction, status, body, error_code, error_message,
                       sent_at, delivered_at, failed_at, created_at) VALUES
-    ('SM01', 'outbound-api', 'delivered', 'Booking confirmed',   NULL, NULL,
+    ('SM01', 'outbound-api', 'delivered', 'Booking confirmed', NULL, NULL,
      '2025-08-20 10:00:02+00', '2025-08-20 10:00:05+00', NULL, '2025-08-20 10:00:00+00'),
-    -- sent before there was a status column to update, and before there was a guard:
-    ('SM02', 'outbound',     'queued',    'See you on Friday',   NULL, NULL, NULL, NULL, NULL, '2025-08-20 11:00:00+00'),
-    ('SM03', 'outbound-api', 'sent',      'Table for six',       NULL, NULL,
+    -- from before there was a guard:
+    ('SM02', 'outbound',     'queued',    'See you on Friday', NULL, NULL, NULL, NULL, NULL,
+     '2025-08-20 11:00:00+00'),
+    ('SM03', 'outbound-api', 'sent',      'Table for six', NULL, NULL,
      '2025-08-20 12:00:09+00', '2025-08-20 12:00:04+00', NULL, '2025-08-20 12:00:00+00'),
     ('SM04', 'outbound-api', 'Delivered', 'Bring your own cake', NULL, NULL,
      NULL, '2025-08-20 13:00:04+00', NULL, '2025-08-20 13:00:00+00'),
-    ('SM05', 'outbound-api', 'failed',    'Quiz night',          NULL, NULL,
+    ('SM05', 'outbound-api', 'failed',    'Quiz night', NULL, NULL,
      NULL, NULL, '2025-08-21 09:00:03+00', '2025-08-21 09:00:00+00'),
-    ('SM06', 'outbound-api', 'delivered', 'Deposit received',    '30008', 'Unknown error',
+    ('SM06', 'outbound-api', 'delivered', 'Deposit received', '30008', 'Unknown error',
      '2025-08-21 10:00:02+00', '2025-08-21 10:00:09+00', NULL, '2025-08-21 10:00:00+00'),
     -- older than the history:
-    ('SM07', 'outbound',     'SENT',      'Are you on your way?', NULL, NULL, NULL, NULL, NULL, '2025-06-01 11:00:00+00'),
-    ('SM00', 'outbound',     'queued',    'Is this thing on?',   NULL, NULL, NULL, NULL, NULL, '2025-06-01 10:00:00+00'),
-    ('SM08', 'inbound',      'received',  'Yes, five minutes',   NULL, NULL, NULL, NULL, NULL, '2025-08-21 11:05:00+00'),
-    ('SM09', 'outbound-api', 'queued',    'Last orders',         NULL, NULL, NULL, NULL, NULL, '2025-08-21 12:00:00+00'),
+    ('SM07', 'outbound',     'SENT',      'On your way?', NULL, NULL, NULL, NULL, NULL,
+     '2025-06-01 11:00:00+00'),
+    ('SM00', 'outbound',     'queued',    'Is this thing on?', NULL, NULL, NULL, NULL, NULL,
+     '2025-06-01 10:00:00+00'),
+    ('SM08', 'inbound',      'received',  'Yes, five minutes', NULL, NULL, NULL, NULL, NULL,
+     '2025-08-21 11:05:00+00'),
+    ('SM09', 'outbound-api', 'queued',    'Last orders', NULL, NULL, NULL, NULL, NULL,
+     '2025-08-21 12:00:00+00'),
     -- an older sender, which stored the message and then could not reach Twilio:
-    (NULL,   'outbound-api', 'pending',   'Never handed over',   NULL, NULL, NULL, NULL, NULL, '2025-06-02 08:00:00+00');
+    (NULL,   'outbound-api', 'pending',   'Never handed over', NULL, NULL, NULL, NULL, NULL,
+     '2025-06-02 08:00:00+00');
 
 INSERT INTO message_delivery_status (message_id, status, error_code, error_message, created_at)
 SELECT m.id, e.status, e.error_code, e.error_message, e.created_at::timestamptz
@@ -110,6 +116,7 @@ SELECT m.id, e.status, e.error_code, e.error_message, e.created_at::timestamptz
  ORDER BY e.created_at;
 
 INSERT INTO webhook_logs (status, message_sid, error_message, processed_at)
-SELECT 'success', m.twilio_message_sid, NULL, s.created_at FROM message_delivery_status s JOIN messages m ON m.id = s.message_id
+SELECT 'success', m.twilio_message_sid, NULL, s.created_at
+  FROM message_delivery_status s JOIN messages m ON m.id = s.message_id
 UNION ALL
 VALUES ('error', 'SM10', 'Message not found', '2025-08-21 12:30:00+00'::timestamptz);

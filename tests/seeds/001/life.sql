@@ -1,17 +1,18 @@
 -- The life of the adopted tables.
 
 -- The new handler: one INSERT, and the line in webhook_logs that the application has always written.
-CREATE FUNCTION handler(sid text, status text, code text DEFAULT NULL, text_of_code text DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql AS $$
+CREATE FUNCTION handler(sid text, status text, code text DEFAULT NULL, text_of_code text DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO message_delivery_status (twilio_message_sid, message_id, status, error_code, error_message, raw_webhook_data)
+    INSERT INTO message_delivery_status
+        (twilio_message_sid, message_id, status, error_code, error_message, raw_webhook_data)
     VALUES (sid, (SELECT id FROM messages WHERE twilio_message_sid = sid), status, code, text_of_code,
             jsonb_build_object('MessageSid', sid, 'MessageStatus', status));
     INSERT INTO webhook_logs (status, message_sid) VALUES ('success', sid);
 END
 $$;
 
--- An alarm for the whole of this life: no write of anybody may move a status back, or change an outcome. (No "read" here.)
+-- An alarm for all of this life: nobody's write may move a status back or change an outcome. (No "read" in it.)
 CREATE FUNCTION regression() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'regression of %: from % to %', OLD.twilio_message_sid, OLD.status, NEW.status;
@@ -92,7 +93,8 @@ END
 $$;
 SELECT way, count(*) AS pairs, count(*) FILTER (WHERE is_upgrade) AS upgrades,
        count(*) FILTER (WHERE m.status::text IS DISTINCT FROM expected) AS wrong
-  FROM (VALUES ('P1', 'stored, then a callback'), ('P2', 'two callbacks'), ('P3', 'stored, then an UPDATE')) AS w(prefix, way)
+  FROM (VALUES ('P1', 'stored, then a callback'), ('P2', 'two callbacks'),
+               ('P3', 'stored, then an UPDATE')) AS w(prefix, way)
        CROSS JOIN pair p LEFT JOIN messages m ON m.twilio_message_sid = prefix || ' ' || p.current || ' ' || p.new
  GROUP BY way ORDER BY way;
 \echo 'Every callback is in the history, whether it moved its message or not'
@@ -120,7 +122,8 @@ DO $$
 DECLARE
     o record;
 BEGIN
-    FOR o IN SELECT sid, e.* FROM ordering, unnest(seen) WITH ORDINALITY AS s(n, i) JOIN event e USING (n) ORDER BY sid, i LOOP
+    FOR o IN SELECT sid, e.* FROM ordering, unnest(seen) WITH ORDINALITY AS s(n, i) JOIN event e USING (n)
+              ORDER BY sid, i LOOP
         PERFORM handler(o.sid, o.status, o.error_code, o.error_message);
         COMMIT;
     END LOOP;
@@ -135,22 +138,25 @@ DO $$
 DECLARE
     o record;
 BEGIN
-    FOR o IN SELECT sid, e.* FROM ordering, unnest(seen) WITH ORDINALITY AS s(n, i) JOIN event e USING (n) ORDER BY sid, i DESC LOOP
+    FOR o IN SELECT sid, e.* FROM ordering, unnest(seen) WITH ORDINALITY AS s(n, i) JOIN event e USING (n)
+              ORDER BY sid, i DESC LOOP
         PERFORM handler(o.sid, o.status, o.error_code, o.error_message);
         COMMIT;
     END LOOP;
 END
 $$;
-SELECT count(*) AS messages, count(*) FILTER (WHERE m.ctid = place AND m.xmin = writer) AS untouched FROM version JOIN messages m USING (id);
+SELECT count(*) AS messages, count(*) FILTER (WHERE m.ctid = place AND m.xmin = writer) AS untouched
+  FROM version JOIN messages m USING (id);
 \echo 'The same with the times of the events: one outcome for all orders, even in one statement'
 INSERT INTO messages (twilio_message_sid, direction) SELECT 'T' || sid, 'outbound-api' FROM ordering;
 INSERT INTO message_delivery_status (twilio_message_sid, status, error_code, error_message, created_at)
-SELECT 'T' || sid, e.status, e.error_code, e.error_message, '2025-08-22 10:00:00+00'::timestamptz + e.n * interval '1 second'
+SELECT 'T' || sid, e.status, e.error_code, e.error_message,
+       '2025-08-22 10:00:00+00'::timestamptz + e.n * interval '1 second'
   FROM ordering, unnest(seen) WITH ORDINALITY AS s(n, i) JOIN event e USING (n) ORDER BY i, sid;
 SELECT count(*), status, sent_at::time, delivered_at::time, failed_at::time, error_code, error_message
   FROM messages WHERE twilio_message_sid LIKE 'TO%' GROUP BY 2, 3, 4, 5, 6, 7;
 
-\echo '2000 callbacks at random, with many duplicates. After each one the status is what their guard would have made of it'
+\echo '2000 callbacks at random, many of them duplicates: the status is always what their guard would have made of it'
 CREATE TABLE replay AS SELECT 'R' || n AS sid, 'queued' AS expected FROM generate_series(1, 100) AS n;
 INSERT INTO messages (twilio_message_sid, direction) SELECT sid, 'outbound-api' FROM replay;
 DO $$
@@ -197,14 +203,16 @@ SELECT count(*) AS callbacks FROM message_delivery_status WHERE twilio_message_s
 SELECT count(*) AS wrong FROM replay JOIN messages ON twilio_message_sid = sid WHERE status::text <> expected;
 
 \echo 'Words in any case count; a word that Twilio does not have is kept and changes nothing'
-INSERT INTO messages (twilio_message_sid, direction, created_at) VALUES ('SM12', 'outbound-api', '2025-08-22 12:00:00+00');
+INSERT INTO messages (twilio_message_sid, direction, created_at)
+VALUES ('SM12', 'outbound-api', '2025-08-22 12:00:00+00');
 SELECT handler('SM12', 'Sent'), handler('SM12', ' DELIVERED ');
 SELECT handler('SM12', 'teleported');
 SELECT status FROM messages WHERE twilio_message_sid = 'SM12';
 SELECT provider, word, occurrences FROM msgstatus.unrecognized();
 \echo 'What their mapping maps, and what the column takes: labels, and nothing else'
 SELECT s AS word, msgstatus.parse_status(upper(s)) AS status
-  FROM unnest('{accepted,scheduled,queued,sending,sent,delivered,undelivered,failed,canceled,receiving,received,read,bounced}'::text[]) AS s;
+  FROM unnest('{accepted,scheduled,queued,sending,sent,delivered,undelivered,failed,canceled,
+                receiving,received,read,bounced}'::text[]) AS s;
 DO $$
 BEGIN
     INSERT INTO messages (direction, status) VALUES ('outbound', 'bounced');
@@ -247,7 +255,8 @@ CREATE TABLE before_job AS SELECT id, m.ctid AS place, m.xmin AS writer FROM mes
 UPDATE message_delivery_status s SET message_id = m.id
   FROM messages m WHERE s.message_id IS NULL AND m.twilio_message_sid = s.twilio_message_sid;
 SELECT count(*) AS without FROM message_delivery_status WHERE message_id IS NULL;
-SELECT count(*) AS changed FROM before_job JOIN messages m USING (id) WHERE (m.ctid, m.xmin) IS DISTINCT FROM (place, writer);
+SELECT count(*) AS changed FROM before_job JOIN messages m USING (id)
+ WHERE (m.ctid, m.xmin) IS DISTINCT FROM (place, writer);
 
 \echo 'One SID, one message'
 DO $$

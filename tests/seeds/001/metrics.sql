@@ -26,7 +26,8 @@ END
 $$;
 
 \echo '95 % right within 5 minutes: every message is what its callbacks say, by the order of their STATUS_ORDER'
-SELECT count(*) > 500 AS many, round(100.0 * count(*) FILTER (WHERE m.status::text = outcome) / count(*), 1) AS percent_right
+SELECT count(*) > 500 AS many,
+       round(100.0 * count(*) FILTER (WHERE m.status::text = outcome) / count(*), 1) AS percent_right
   FROM messages m
   JOIN (SELECT DISTINCT ON (twilio_message_sid) twilio_message_sid, o.status AS outcome
           FROM message_delivery_status s JOIN status_order o ON o.status = trim(lower(s.status))
@@ -39,13 +40,15 @@ SELECT count(*) AS differences FROM msgstatus.verify();
 SELECT tgenabled AS enabled FROM pg_trigger WHERE tgname = 'regression';
 SELECT verdict, count(*) > 0 AS happened, bool_or(msgstatus.rank(status_after) < msgstatus.rank(before)) AS moved_back
   FROM (SELECT verdict, status_after, lag(status_after) OVER (PARTITION BY sid ORDER BY n) AS before
-          FROM replay, ROWS FROM (msgstatus.history(sid)) WITH ORDINALITY
-               AS h(delivery_id, created_at, t, word, status, verdict, status_after, error_code, error_message, source, n)) AS h
+          FROM replay, msgstatus.history(sid) WITH ORDINALITY
+               AS h(id, created_at, t, word, status, verdict, status_after, error_code, error_message, source, n)
+       ) AS h
  GROUP BY verdict ORDER BY verdict;
 
 \echo '100 % of failed messages have a code'
 SELECT twilio_message_sid, status FROM messages WHERE msgstatus.is_failure(status) AND error_code IS NULL;
-SELECT round(100.0 * count(error_code) / count(*), 1) AS percent_with_code FROM messages WHERE msgstatus.is_failure(status);
+SELECT round(100.0 * count(error_code) / count(*), 1) AS percent_with_code
+  FROM messages WHERE msgstatus.is_failure(status);
 
 \echo '< 0.5 % stuck after reconciliation, by both thresholds. Twilio is asked about the last three, too'
 SELECT handler(sid, 'delivered') FROM unnest('{ST03,ST06,ST30}'::text[]) AS sid;

@@ -6,8 +6,9 @@ DELETE FROM webhook_logs WHERE processed_at >= '2025-09-01';
 INSERT INTO messages (twilio_message_sid, direction, created_at)
 SELECT 'SM4' || n, 'outbound', '2025-08-23 09:00:00+00' FROM generate_series(1, 9) AS n;
 SELECT count(handler('SM4' || n, 'undelivered', c.code, c.text)) AS failures
-  FROM (SELECT n, CASE WHEN n <= 4 THEN '30003' WHEN n <= 7 THEN '30005' ELSE '21610' END AS code FROM generate_series(1, 9) AS n) AS f
-  JOIN (SELECT DISTINCT error_code AS code, error_message AS text FROM messages WHERE twilio_message_sid LIKE 'SM__') AS c USING (code);
+  FROM (SELECT n, CASE WHEN n <= 4 THEN '30003' WHEN n <= 7 THEN '30005' ELSE '21610' END AS code
+          FROM generate_series(1, 9) AS n) AS f
+  JOIN (SELECT DISTINCT error_code AS code, error_message AS text FROM messages) AS c USING (code);
 
 \echo 'Key metrics'
 SELECT COUNT(*) FROM webhook_logs WHERE status = 'success';
@@ -38,11 +39,13 @@ GROUP BY error_code, error_message
 ORDER BY occurrences DESC;
 
 \echo 'Delivered against failed, and how long delivery takes'
-SELECT count(*) FILTER (WHERE msgstatus.is_success(status)) AS delivered, count(*) FILTER (WHERE msgstatus.is_failure(status)) AS failed,
+SELECT count(*) FILTER (WHERE msgstatus.is_success(status)) AS delivered,
+       count(*) FILTER (WHERE msgstatus.is_failure(status)) AS failed,
        round(100.0 * count(*) FILTER (WHERE msgstatus.is_success(status))
              / count(*) FILTER (WHERE msgstatus.is_success(status) OR msgstatus.is_failure(status)), 1) AS delivery_rate
   FROM messages WHERE direction IN ('outbound', 'outbound-api');
-SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY delivered_at - sent_at) AS median, max(delivered_at - sent_at) AS slowest
+SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY delivered_at - sent_at) AS median,
+       max(delivered_at - sent_at) AS slowest
   FROM messages WHERE msgstatus.is_success(status) AND created_at < '2025-08-21';
 \echo 'The queue'
 SELECT status, count(*) FROM messages WHERE NOT final AND direction <> 'inbound' GROUP BY status ORDER BY status;

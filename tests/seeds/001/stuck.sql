@@ -14,7 +14,7 @@ INSERT INTO messages (twilio_message_sid, direction, status, created_at, sent_at
     ('ST10', 'outbound-api', 'canceled',  now() - interval '10 hours',    NULL);
 PREPARE stuck AS
 SELECT twilio_message_sid, status FROM messages
- WHERE NOT final AND direction IN ('outbound', 'outbound-api')
+ WHERE NOT final AND direction IN ('outbound', 'outbound-api') AND twilio_message_sid IS NOT NULL
    AND (status = 'queued' AND created_at < now() - interval '1 hour' OR
         status = 'sent'   AND created_at < now() - interval '2 hours')
  ORDER BY created_at LIMIT 50;
@@ -35,7 +35,8 @@ END
 $$;
 EXECUTE stuck;
 \echo 'A time that comes as a text is compared as a time, in whatever zone it is written'
-SELECT twilio_message_sid, created_at < '2025-08-21T13:00:00+01:00' AS before_noon, created_at <= '2025-08-21T12:00:00Z' AS at_noon
+SELECT twilio_message_sid, created_at < '2025-08-21T13:00:00+01:00' AS before_noon,
+       created_at <= '2025-08-21T12:00:00Z' AS at_noon
   FROM messages WHERE twilio_message_sid = 'SM09';
 
 \echo 'The index takes one update of a message that is not HOT, the last one'
@@ -54,7 +55,8 @@ SELECT 'SR' || n AS sid,
        CASE WHEN n % 40 = 0 THEN '30003' END AS error_code
   FROM generate_series(1, 120) AS n;
 INSERT INTO messages (twilio_message_sid, direction, status, created_at, sent_at)
-SELECT sid, 'outbound-api', CASE WHEN n % 2 = 0 THEN 'queued' ELSE 'sent' END, now() - interval '20 hours' + n * interval '1 minute',
+SELECT sid, 'outbound-api', CASE WHEN n % 2 = 0 THEN 'queued' ELSE 'sent' END,
+       now() - interval '20 hours' + n * interval '1 minute',
        CASE WHEN n % 2 = 1 THEN now() - interval '19 hours' + n * interval '1 minute' END
   FROM (SELECT sid, substr(sid, 3)::integer AS n FROM twilio_says) AS s;
 CREATE FUNCTION reconcile() RETURNS TABLE (asked bigint, updated bigint) LANGUAGE plpgsql AS $$
@@ -72,10 +74,17 @@ BEGIN
     DROP TABLE run;
 END
 $$;
+\echo '(their alert, if more than 10 are stuck)'
+SELECT count > 10 AS alert FROM (
+SELECT COUNT(*) FROM messages WHERE status IN ('queued','sent') AND created_at < NOW() - INTERVAL '2 hours'
+) AS stuck;
 SELECT * FROM reconcile();
 SELECT * FROM reconcile();
 SELECT * FROM reconcile();
 SELECT * FROM reconcile();
+SELECT count > 10 AS alert FROM (
+SELECT COUNT(*) FROM messages WHERE status IN ('queued','sent') AND created_at < NOW() - INTERVAL '2 hours'
+) AS stuck;
 \echo 'What these runs changed, for audit'
 SELECT status, error_code, count(*), count(DISTINCT twilio_message_sid) AS messages
   FROM message_delivery_status WHERE source = 'reconcile' GROUP BY 1, 2 ORDER BY 1;

@@ -21,10 +21,12 @@ SELECT bsp_msg_id AS message_id, to_phone AS phone_number, whatsapp_status FROM 
 -- Until the end of September the webhook ran on a server in India, so that its times are Indian ones with a Z behind.
 INSERT INTO message_logs (id, bsp_msg_id, to_phone, message, whatsapp_status, created_at) VALUES
     (1, 'wamid.01', '+919876543210', 'Namaste!',
-     '{"sent": "2024-09-30T16:00:00Z", "delivered": "2024-09-30T16:00:05.250000Z", "read": "2024-09-30T16:01:00Z"}', '2024-09-30 10:29:58+00'),
+     '{"sent": "2024-09-30T16:00:00Z", "delivered": "2024-09-30T16:00:05Z", "read": "2024-09-30T16:01:00Z"}', '2024-09-30 10:29:58+00'),
     -- "delivered" was lost: another callback had read the map before, and wrote it back without it.
     (2, 'wamid.02', '+919876543211', 'Your slot is at 5',
      '{"sent": "2024-09-30T16:10:00Z", "read": "2024-09-30T16:12:00Z"}', '2024-09-30 10:39:59+00'),
+    (9, 'wamid.09', '+919876543215', 'Your slot is at 7',
+     '{"sent": "2024-09-30T16:20:00.500000Z", "delivered": "2024-09-30T16:20:04Z"}', '2024-09-30 10:49:59+00'),
     -- From here on it ran in a container, in UTC.
     (3, 'wamid.03', '+919876543210', 'Your slot is at 6',
      '{"sent": "2024-10-02T08:00:00Z", "delivered": "2024-10-02T08:00:04Z", "read": "2024-10-02T08:09:00Z"}', '2024-10-02 07:59:58+00'),

@@ -181,6 +181,31 @@ SELECT word, verdict, status_after, error_code FROM msgstatus.history('wamid.31'
 UPDATE message_logs SET whatsapp_status = '{"sent": "2024-10-27T09:03:30Z"}' WHERE bsp_msg_id = 'wamid.10' RETURNING status, whatsapp_status;
 UPDATE message_logs SET whatsapp_status = NULL WHERE bsp_msg_id = 'wamid.10' RETURNING status, whatsapp_status;
 
+\echo 'What it adds to a map is seen in the columns, and moves the status when it is fetched into the log'
+EXECUTE statuses(post('[["wamid.40", "sent", 40]]'));
+INSERT INTO message_logs (bsp_msg_id, to_phone) VALUES ('wamid.40', '+919876543211');
+UPDATE message_logs SET whatsapp_status = '{"sent": "2024-10-27T03:34:00Z", "read": "2024-10-27T03:35:00Z"}'
+ WHERE bsp_msg_id = 'wamid.40' RETURNING status, sent_at, read_at, whatsapp_status;
+INSERT INTO message_status_log (bsp_msg_id, status, event_at, source)
+SELECT bsp_msg_id, key, value::timestamptz, 'manual'
+  FROM message_logs m, jsonb_each_text(whatsapp_status)
+ WHERE bsp_msg_id IS NOT NULL
+   AND msgstatus.rank(msgstatus.parse_status(key, 'whatsapp')) > coalesce(msgstatus.rank(status), 0);
+SELECT status, sent_at, delivered_at, read_at, whatsapp_status FROM message_logs WHERE bsp_msg_id = 'wamid.40';
+SELECT bsp_msg_id, status FROM message_status_log WHERE source = 'manual' AND created_at > '2024-11-01';
+
+\echo 'When nothing reads the map any more: the columns alone do'
+BEGIN;
+SELECT msgstatus.detach('message_logs', 'message_status_log') \g /dev/null
+DROP VIEW broadcasts_messages;
+ALTER TABLE message_logs DROP COLUMN whatsapp_status;
+SELECT msgstatus.attach('message_logs', 'message_status_log', message_key => 'bsp_msg_id', log_key => 'bsp_msg_id',
+                        provider => 'whatsapp', columns => '{"log.delivery_id": "id"}') \g /dev/null
+EXECUTE statuses(post('[["wamid.12", "read", 50]]'));
+SELECT status, sent_at, delivered_at, read_at FROM message_logs WHERE bsp_msg_id = 'wamid.12';
+SELECT count(*) AS differences FROM msgstatus.verify();
+ROLLBACK;
+
 \echo 'What has to hold of every message: map and columns agree, all times are UTC with a Z, and the log says the same'
 SELECT count(*) AS messages,
        count(*) FILTER (WHERE ((whatsapp_status->>'sent')::timestamptz, (whatsapp_status->>'delivered')::timestamptz,

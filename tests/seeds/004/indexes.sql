@@ -1,6 +1,6 @@
 -- What an index on the timestamps costs: seven tables like whatsapp_messages, of 1000 messages each, fed by one log.
--- Everything is in one transaction: nothing is pruned in it, so each page has room for all versions of its rows, and the
--- counters are exact.
+-- Everything is in one transaction, so the counters are exact. Nothing is pruned in it: the fillfactor leaves each page
+-- room for all versions of its rows.
 CREATE TABLE hot_log (LIKE whatsapp_status_log INCLUDING ALL);
 CREATE TABLE variant (name text, created text, expected_15 integer, expected integer);
 INSERT INTO variant VALUES
@@ -19,11 +19,13 @@ DECLARE
     v record;
 BEGIN
     FOR v IN SELECT * FROM variant LOOP
-        EXECUTE format('CREATE TABLE %I (LIKE whatsapp_messages INCLUDING DEFAULTS) WITH (fillfactor = 20, autovacuum_enabled = off)', v.name);
+        EXECUTE format('CREATE TABLE %I (LIKE whatsapp_messages INCLUDING DEFAULTS)
+                        WITH (fillfactor = 20, autovacuum_enabled = off)', v.name);
         EXECUTE format('CREATE UNIQUE INDEX ON %I (message_id)', v.name);
         EXECUTE format(v.created, v.name);
-        PERFORM msgstatus.attach(quote_ident(v.name)::regclass, 'hot_log', message_key => 'message_id', log_key => 'message_id',
-            provider => 'whatsapp', policy => 'failure_wins', columns => '{"error_message": "failed_reason", "log.delivery_id": "id"}');
+        PERFORM msgstatus.attach(quote_ident(v.name)::regclass, 'hot_log',
+            message_key => 'message_id', log_key => 'message_id', provider => 'whatsapp', policy => 'failure_wins',
+            columns => '{"error_message": "failed_reason", "log.delivery_id": "id"}');
     END LOOP;
 END
 $$;
@@ -34,17 +36,22 @@ DECLARE
 BEGIN
     FOR v IN SELECT * FROM variant LOOP
         EXECUTE format($sql$INSERT INTO %I (message_id, direction, status, to_phone, content, created_at, sent_at)
-            SELECT 'wamid.' || n, 'outgoing', 'sent', '+91' || n, 'Hello', '2025-06-16 09:00:00', '2025-06-16 09:00:01.41'
+            SELECT 'wamid.' || n, 'outgoing', 'sent', '+91' || n, 'Hello', '2025-06-16 09:00:00',
+                   '2025-06-16 09:00:01.41'
               FROM generate_series(1, 1000) AS n$sql$, v.name);
     END LOOP;
 END
 $$;
 -- The clock of Meta says 09:00:00 of what the application says 09:00:01.41, so each callback changes a timestamp.
-INSERT INTO hot_log (message_id, status, event_at) SELECT 'wamid.' || n, 'sent',      '2025-06-16 09:00:00+00' FROM generate_series(1, 1000) AS n;
-INSERT INTO hot_log (message_id, status, event_at) SELECT 'wamid.' || n, 'delivered', '2025-06-16 09:00:04+00' FROM generate_series(1, 1000) AS n;
-INSERT INTO hot_log (message_id, status, event_at) SELECT 'wamid.' || n, 'read',      '2025-06-16 09:09:00+00' FROM generate_series(1, 1000) AS n;
+INSERT INTO hot_log (message_id, status, event_at)
+SELECT 'wamid.' || n, 'sent', '2025-06-16 09:00:00+00' FROM generate_series(1, 1000) AS n;
+INSERT INTO hot_log (message_id, status, event_at)
+SELECT 'wamid.' || n, 'delivered', '2025-06-16 09:00:04+00' FROM generate_series(1, 1000) AS n;
+INSERT INTO hot_log (message_id, status, event_at)
+SELECT 'wamid.' || n, 'read', '2025-06-16 09:09:00+00' FROM generate_series(1, 1000) AS n;
 INSERT INTO measured
-SELECT name, pg_stat_get_xact_tuples_updated(quote_ident(name)::regclass), pg_stat_get_xact_tuples_hot_updated(quote_ident(name)::regclass)
+SELECT name, pg_stat_get_xact_tuples_updated(quote_ident(name)::regclass),
+       pg_stat_get_xact_tuples_hot_updated(quote_ident(name)::regclass)
   FROM variant;
 COMMIT;
 -- On 15 an update that changes a column of a BRIN index is not HOT; from 16 on it is.

@@ -88,9 +88,11 @@ SELECT in_table, count(*), status, sent_at::time, delivered_at::time, read_at::t
 
 \echo 'All of them once more, in one statement: every repeated callback is kept, and no row is written'
 CREATE TABLE version AS
-SELECT tableoid AS in_table, ctid AS place FROM whatsapp_messages UNION ALL SELECT tableoid, ctid FROM campaign_recipients;
+SELECT tableoid AS in_table, ctid AS place FROM whatsapp_messages UNION ALL
+SELECT tableoid, ctid FROM campaign_recipients;
 INSERT INTO whatsapp_status_log (message_id, status, event_at, error_message)
-SELECT 'wamid.' || o.n, e.status, e.event_at, e.error_message FROM ordering o JOIN event e ON e.n <> 0 AND e.n = ANY (o.seen);
+SELECT 'wamid.' || o.n, e.status, e.event_at, e.error_message
+  FROM ordering o JOIN event e ON e.n <> 0 AND e.n = ANY (o.seen);
 SELECT count(*) AS log_rows FROM whatsapp_status_log l JOIN ordering o ON l.message_id = 'wamid.' || o.n;
 SELECT (SELECT count(*) FROM version) AS rows, count(*) AS written
   FROM (SELECT tableoid, ctid FROM whatsapp_messages UNION ALL SELECT tableoid, ctid FROM campaign_recipients
@@ -116,7 +118,8 @@ DELETE FROM campaign_recipients WHERE campaign_id = 101;
 \echo 'The four steps of a message, by the webhook of Meta. The clock of the processor is ahead: sent_at is put right'
 INSERT INTO campaign_recipients (id, campaign_id, phone) VALUES (1020, 102, '+919800000020');
 INSERT INTO whatsapp_messages (message_id, direction, status, to_phone, content, created_at, sent_at)
-VALUES ('wamid.20', 'outgoing', 'sent', '+919800000020', 'Step by step', '2025-06-16 10:00:00', '2025-06-16 10:00:01.31');
+VALUES ('wamid.20', 'outgoing', 'sent', '+919800000020', 'Step by step', '2025-06-16 10:00:00',
+        '2025-06-16 10:00:01.31');
 UPDATE campaign_recipients SET whatsapp_message_id = 'wamid.20', status = 'sent', sent_at = '2025-06-16 10:00:01.32'
  WHERE id = 1020;
 CREATE VIEW step AS
@@ -157,7 +160,8 @@ SELECT record_whatsapp_statuses(jsonb_build_object('entry', jsonb_build_array(js
     (6, '[{"code": 1, "title": "The first"}, {"code": 2, "title": "The second"}]'),
     (7, '[]'),
     (8, NULL)) AS e(n, errors);
-SELECT message_id, error_code, error_message FROM whatsapp_status_log WHERE message_id LIKE 'wamid.reason.%' ORDER BY message_id;
+SELECT message_id, error_code, error_message FROM whatsapp_status_log
+ WHERE message_id LIKE 'wamid.reason.%' ORDER BY message_id;
 INSERT INTO whatsapp_messages (message_id, direction, status, sent_at)
 SELECT 'wamid.reason.' || n, 'outgoing', 'sent', '2025-06-16 09:59:59' FROM generate_series(1, 8) AS n;
 SELECT count(*) AS failed,
@@ -174,7 +178,8 @@ SELECT count(*) AS log_rows FROM whatsapp_status_log \gset before_
 SELECT record_whatsapp_statuses('{"entry": [{"changes": [{"field": "messages", "value": {"messages": [
     {"id": "wamid.30", "from": "919800000001", "timestamp": "1750068000", "type": "text"}]}}]}]}');
 SELECT count(*) - :before_log_rows AS written FROM whatsapp_status_log;
-SELECT record_whatsapp_statuses('{"entry": [{"changes": [{"value": {"statuses": [{"id": "wamid.08", "status": "delivered"}]}}]}]}');
+SELECT record_whatsapp_statuses('{"entry": [{"changes": [{"value": {"statuses": [
+    {"id": "wamid.08", "status": "delivered"}]}}]}]}');
 SELECT m.status, m.delivered_at = l.created_at AT TIME ZONE 'UTC' AS at_arrival
   FROM whatsapp_messages m JOIN whatsapp_status_log l USING (message_id) WHERE message_id = 'wamid.08';
 BEGIN;
@@ -205,7 +210,8 @@ DELETE FROM whatsapp_status_log WHERE message_id BETWEEN 'wamid.31' AND 'wamid.3
 INSERT INTO whatsapp_messages (message_id, direction, status, from_phone, content, created_at)
 VALUES ('wamid.30', 'incoming', 'received', '+919800000001', 'Three jars', '2025-06-16 10:00:00'),
        ('wamid.35', 'incoming', NULL, '+919800000002', 'OK', '2025-06-16 10:00:01');
-SELECT message_id, status, sent_at, delivered_at FROM whatsapp_messages WHERE direction = 'incoming' ORDER BY message_id;
+SELECT message_id, status, sent_at, delivered_at FROM whatsapp_messages
+ WHERE direction = 'incoming' ORDER BY message_id;
 
 \echo 'A word that Meta does not have is kept and changes nothing'
 INSERT INTO whatsapp_status_log (message_id, status) VALUES ('wamid.20', 'teleported');
@@ -252,9 +258,11 @@ SELECT status, sent_at, delivered_at, read_at FROM whatsapp_messages WHERE messa
 
 \echo 'A second attempt in the same row does not begin anew; in a row of its own it does'
 INSERT INTO campaign_recipients (campaign_id, phone, whatsapp_message_id, status, sent_at)
-VALUES (103, '+919800000040', 'wamid.40', 'sent', '2025-06-16 13:00:00'), (103, '+919800000041', 'wamid.41', 'sent', '2025-06-16 13:00:00');
+VALUES (103, '+919800000040', 'wamid.40', 'sent', '2025-06-16 13:00:00'),
+       (103, '+919800000041', 'wamid.41', 'sent', '2025-06-16 13:00:00');
 INSERT INTO whatsapp_status_log (message_id, status, event_at, error_message)
-VALUES ('wamid.40', 'failed', '2025-06-16 13:00:01+00', 'Error 131026'), ('wamid.41', 'failed', '2025-06-16 13:00:01+00', 'Error 131026');
+VALUES ('wamid.40', 'failed', '2025-06-16 13:00:01+00', 'Error 131026'),
+       ('wamid.41', 'failed', '2025-06-16 13:00:01+00', 'Error 131026');
 UPDATE campaign_recipients SET whatsapp_message_id = 'wamid.42', status = 'sent', sent_at = '2025-06-17 13:00:00',
        failed_at = NULL, failed_reason = NULL WHERE whatsapp_message_id = 'wamid.40';
 INSERT INTO campaign_recipients (campaign_id, phone, whatsapp_message_id, status, sent_at)
@@ -269,9 +277,26 @@ DELETE FROM whatsapp_status_log WHERE message_id BETWEEN 'wamid.40' AND 'wamid.4
 \echo 'One log, two tables: what waits in neither, in one, in both'
 INSERT INTO whatsapp_status_log (message_id, status, event_at) VALUES ('wamid.50', 'sent', '2025-06-16 14:00:00+00');
 SELECT message_key, word, m.delivery_id IS NOT NULL AS not_in_messages
-  FROM msgstatus.unmatched('campaign_recipients') r LEFT JOIN msgstatus.unmatched('whatsapp_messages') m USING (message_key, word, event_at)
+  FROM msgstatus.unmatched('campaign_recipients') r
+  LEFT JOIN msgstatus.unmatched('whatsapp_messages') m USING (message_key, word, event_at)
  ORDER BY message_key, event_at, word;
 DELETE FROM whatsapp_status_log WHERE message_id = 'wamid.50';
+
+\echo 'A recipient who is added to a campaign later has the status of the message at once'
+INSERT INTO campaign_recipients (campaign_id, phone, whatsapp_message_id) VALUES (103, '+919800000002', 'wamid.02');
+SELECT whatsapp_message_id, status, sent_at, delivered_at, read_at FROM campaign_recipients WHERE campaign_id = 103;
+DELETE FROM campaign_recipients WHERE campaign_id = 103;
+
+\echo 'The webhook needs INSERT on the log and nothing else'
+CREATE ROLE webhook;
+GRANT INSERT ON whatsapp_status_log TO webhook;
+SET ROLE webhook;
+SELECT record_whatsapp_statuses('{"entry": [{"changes": [{"value": {"statuses": [
+    {"id": "wamid.20", "status": "read", "timestamp": "1750068005"}]}}]}]}');
+RESET ROLE;
+SELECT status, read_at, recipient_too FROM step;
+DROP OWNED BY webhook;
+DROP ROLE webhook;
 
 \echo 'Durations are never negative'
 SELECT count(*) AS messages, count(*) FILTER (WHERE delivered_at < sent_at OR read_at < delivered_at) AS negative,

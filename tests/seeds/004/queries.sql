@@ -46,4 +46,5 @@ SELECT l.error_code, count(*)
 
 \echo 'Where times and statuses count differently: failed after it was delivered'
 SELECT message_id, status, delivered_at, failed_at FROM whatsapp_messages
- WHERE direction = 'outgoing' AND (status >= 'delivered') IS DISTINCT FROM (delivered_at IS NOT NULL) ORDER BY message_id;
+ WHERE direction = 'outgoing' AND (status >= 'delivered') IS DISTINCT FROM (delivered_at IS NOT NULL)
+ ORDER BY message_id;
