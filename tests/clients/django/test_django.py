@@ -170,6 +170,13 @@ def test_writing_status(using):
         messages.update(status="bounced")
 
 
+def test_the_labels_are_those_of_the_type():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT enum_range(NULL::msgstatus.delivery_status)::text[]")
+        assert cursor.fetchone()[0] == DeliveryStatus.values
+    connection.close()
+
+
 class Sms(models.Model):
     sid = models.CharField(max_length=34, unique=True)
     status = DeliveryStatusField(max_length=20, choices=DeliveryStatus, default=DeliveryStatus.QUEUED)

@@ -173,6 +173,12 @@ def test_comparing(engine):
             sids(TextMessage, TextMessage.status == "sent")
 
 
+def test_the_labels_are_those_of_the_type(engine):
+    with engine.connect() as conn:
+        labels = conn.scalar(sa.text("SELECT enum_range(NULL::msgstatus.delivery_status)::text[]"))
+    assert labels == [status.value for status in DeliveryStatus]
+
+
 def test_tables_made_by_the_orm(engine):
     class Own(orm.DeclarativeBase):
         pass

@@ -28,6 +28,6 @@ SELECT msgstatus.attach('sms_message_audit', 'sms_status_log',
 SELECT sid FROM msgstatus.due(100000) WHERE age >= '5 minutes'
 EXCEPT SELECT twilio_message_sid FROM get_messages_needing_status_check(100000);
 SELECT CASE WHEN age < '5 minutes' THEN 'up to 5 minutes old' WHEN age < '30 minutes' THEN 'up to 30' ELSE 'older' END AS message,
-       min(now() - last_checked_at) AS not_asked_about_for, count(*)
+       date_trunc('minute', min(now() - last_checked_at)) AS not_asked_about_for, count(*)
   FROM msgstatus.due(100000) WHERE sid LIKE 'SMd%' GROUP BY 1 ORDER BY min(age);
 DELETE FROM sms_message_audit WHERE batch_id = '00000000-0000-0000-0000-0000000000a3';

@@ -8,14 +8,6 @@ SELECT twilio_status, COUNT(*)
 FROM sms_message_audit
 GROUP BY twilio_status
 ORDER BY COUNT(*) DESC;
-SELECT id IS NOT NULL AS id, twilio_message_sid, twilio_status, status_check_count FROM (
-SELECT *
-FROM sms_message_audit
-WHERE twilio_message_sid IS NOT NULL
-  AND final_status = false
-  AND status_check_count >= 10
-  AND sent_at < now() - interval '1 hour'
-) AS stuck;
 SELECT *
 FROM sms_message_audit
 WHERE twilio_message_sid IS NOT NULL
@@ -23,6 +15,7 @@ WHERE twilio_message_sid IS NOT NULL
   AND status_check_count >= 10
   AND sent_at < now() - interval '1 hour'
 \gset
+\echo :twilio_message_sid :twilio_status :status_check_count
 
 \echo 'Batch breakdown, by the function that was there'
 SELECT * FROM get_batch_status_breakdown('00000000-0000-0000-0000-00000000000b');
@@ -69,7 +62,7 @@ SELECT count(*) AS messages, twilio_status, final_status, status_check_count AS 
   FROM sms_message_audit WHERE batch_id = '00000000-0000-0000-0000-0000000000a2' GROUP BY 2, 3, 4, 5, 6, 7;
 \echo 'All answers of a round in one statement, with two of the same message among them'
 INSERT INTO sms_status_log (twilio_message_sid, status, created_at)
-SELECT sid, 'delivered', '2025-10-28 14:00:00+00' FROM ordering
+SELECT sid, 'delivered', timestamptz '2025-10-28 14:00:00+00' FROM ordering
 UNION ALL SELECT 'SMo1', 'sent', '2025-10-28 14:00:01+00';
 SELECT twilio_status, status_check_count AS checks, last_status_check::time AS last, count(*)
   FROM sms_message_audit WHERE batch_id = '00000000-0000-0000-0000-0000000000a2' GROUP BY 1, 2, 3 ORDER BY 4;
