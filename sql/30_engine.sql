@@ -20,9 +20,9 @@ COMMENT ON FUNCTION msgstatus.guard_trigger() IS
 CREATE FUNCTION msgstatus.decide(
     status msgstatus.delivery_status, status_at timestamptz, sent_at timestamptz, delivered_at timestamptz,
     read_at timestamptz, failed_at timestamptz, canceled_at timestamptz, statuses_seen integer, error_code text,
-    error_message text, status_map text, place bigint, tableoid oid, ctid tid
+    error_message text, status_map text, final boolean, place bigint, tableoid oid, ctid tid
 ) RETURNS boolean LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decide';
-COMMENT ON FUNCTION msgstatus.decide(msgstatus.delivery_status, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, integer, text, text, text, bigint, oid, tid) IS
+COMMENT ON FUNCTION msgstatus.decide(msgstatus.delivery_status, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, integer, text, text, text, boolean, bigint, oid, tid) IS
     'part of the engine''s own UPDATE: do the callbacks at this place of it change this row?';
 CREATE FUNCTION msgstatus.decided_status(role integer) RETURNS msgstatus.delivery_status
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_decided_status';
@@ -183,69 +183,6 @@ END
 $function$;
 COMMENT ON FUNCTION msgstatus.create_tables(text, text, text, boolean) IS
     'Creates a messages table and its delivery log as ordinary tables of the caller, and attaches them.';
-
-CREATE FUNCTION msgstatus.convert_status(messages regclass, "column" name, provider text DEFAULT 'twilio') RETURNS bigint
-    LANGUAGE plpgsql VOLATILE
-    SET search_path = pg_catalog, pg_temp
-AS $function$
-DECLARE
-    column_type regtype;
-    column_default text;
-    new_default msgstatus.delivery_status;
-    unknown text;
-    converted bigint;
-BEGIN
-    IF messages IS NULL OR "column" IS NULL OR provider IS NULL THEN
-        RAISE EXCEPTION 'convert_status needs a table, a column and a provider, not NULL'
-            USING ERRCODE = '22023', HINT = 'For example: SELECT msgstatus.convert_status(''messages'', ''status'').';
-    END IF;
-    SELECT a.atttypid::regtype, pg_get_expr(d.adbin, d.adrelid) INTO column_type, column_default
-      FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-     WHERE a.attrelid = messages AND a.attname = "column" AND a.attnum > 0 AND NOT a.attisdropped;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'column "%" of table % does not exist', "column", messages
-            USING ERRCODE = '42703', HINT = 'Name the column that holds the status as text.';
-    END IF;
-    IF column_type = 'msgstatus.delivery_status'::regtype THEN
-        RETURN 0;
-    END IF;
-    IF column_type NOT IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype) THEN
-        RAISE EXCEPTION 'column "%" of table % is %, not text', "column", messages, column_type
-            USING ERRCODE = '42804', HINT = 'convert_status converts text and varchar columns. Cast the column to text first.';
-    END IF;
-    -- Looked through before the table is locked against readers: that takes as long as the conversion itself.
-    EXECUTE format($$
-        SELECT string_agg(format('%%L (%%s rows)', w.word, w.n), ', ' ORDER BY w.n DESC, w.word)
-          FROM (SELECT left(m.%1$I::text, 80) AS word, count(*) AS n FROM %2$s m
-                 WHERE m.%1$I IS NOT NULL AND msgstatus.parse_status(m.%1$I::text, $1) IS NULL
-                 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 20) w
-    $$, "column", messages) INTO unknown USING provider;
-    IF unknown IS NOT NULL THEN
-        RAISE EXCEPTION 'column "%" of table % holds words that % does not have: %', "column", messages, provider, unknown
-            USING ERRCODE = '22023',
-                  HINT = 'Nothing was changed. Update these rows to a label of msgstatus.delivery_status, or name the provider whose words they are.';
-    END IF;
-    IF column_default IS NOT NULL THEN
-        EXECUTE format('SELECT msgstatus.parse_status((%s)::text, $1)', column_default) INTO new_default USING provider;
-        EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP DEFAULT', messages, "column");
-        IF new_default IS NULL THEN
-            RAISE EXCEPTION 'the default of column "%" of table % is %, which % does not have', "column", messages, column_default, provider
-                USING ERRCODE = '22023', HINT = 'Nothing was changed. Set another default, or drop it, and convert again.';
-        END IF;
-    END IF;
-    -- An unknown word that came meanwhile is refused by the cast.
-    EXECUTE format('ALTER TABLE %1$s ALTER COLUMN %2$I TYPE msgstatus.delivery_status
-                    USING coalesce(msgstatus.parse_status(%2$I::text, %3$L), %2$I::text::msgstatus.delivery_status)',
-        messages, "column", provider);
-    IF new_default IS NOT NULL THEN
-        EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %L', messages, "column", new_default);
-    END IF;
-    EXECUTE format('SELECT count(*) FROM %s', messages) INTO converted;
-    RETURN converted;
-END
-$function$;
-COMMENT ON FUNCTION msgstatus.convert_status(regclass, name, text) IS
-    'Converts a text column into delivery_status in place, under an ACCESS EXCLUSIVE lock, and gives the number of rows. Unknown words are listed in the error and nothing is changed.';
 
 -- A tracked table that is dropped takes its counterpart's triggers and its row in tracked with it.
 CREATE FUNCTION msgstatus.forget_dropped() RETURNS event_trigger

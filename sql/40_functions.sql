@@ -7,13 +7,13 @@ CREATE FUNCTION msgstatus.apply_status(
     error_code text DEFAULT NULL,
     error_message text DEFAULT NULL,
     payload jsonb DEFAULT NULL,
-    provider text DEFAULT 'twilio',
+    provider text DEFAULT NULL,
     source text DEFAULT 'api',
     messages regclass DEFAULT NULL
 ) RETURNS msgstatus.verdict
     LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'msgstatus_apply_status';
 COMMENT ON FUNCTION msgstatus.apply_status(text, text, timestamptz, text, text, jsonb, text, text, regclass) IS
-    'Writes an event into the delivery log and gives the verdict on it. sid is the message''s key as text.';
+    'Writes an event into the delivery log and gives the verdict on it. sid is the message''s key as text; provider, whose word status is, is that of attach unless given.';
 
 CREATE FUNCTION msgstatus.history(
     sid text, messages regclass DEFAULT NULL,

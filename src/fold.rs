@@ -15,6 +15,7 @@ mod join;
 mod tests;
 
 use crate::status::{COUNT, DEFAULT_RANKS, FAILURE_BITS, MILESTONES, Milestone, Status};
+use std::borrow::Cow;
 
 pub use join::{Hold, Join, Stored};
 
@@ -183,12 +184,27 @@ impl Fold {
 pub struct Row {
     pub status: Option<Status>,
     pub status_at: Option<Time>,
+    /// From their columns; one that has no column from the status map.
     pub milestones: [Option<Time>; MILESTONES],
+    /// What a status map says, if there is one: it may stand beside columns, and say something else.
+    pub mapped: Option<Box<[Option<Time>; MILESTONES]>>,
     pub seen: i32,
     pub error: Option<Error>,
+    /// What a column for it says: is the status final?
+    pub is_final: Option<bool>,
 }
 
 impl Row {
+    /// The row with each milestone as the earliest of its places.
+    fn united(&self) -> Cow<'_, Row> {
+        let Some(mapped) = &self.mapped else { return Cow::Borrowed(self) };
+        let mut row = self.clone();
+        for (slot, &t) in row.milestones.iter_mut().zip(mapped.iter()) {
+            earliest(slot, t);
+        }
+        Cow::Owned(row)
+    }
+
     fn has_failure(&self) -> bool {
         self.seen & FAILURE_BITS != 0
             || self.milestones[Milestone::Failed as usize].is_some()

@@ -80,11 +80,14 @@ impl Version {
                 Role::ErrorCode => code = Some(attribute.with_text(value, <[u8]>::to_vec)),
                 Role::ErrorMessage => message = Some(attribute.with_text(value, <[u8]>::to_vec)),
                 Role::StatusMap => map = in_map(value),
-                Role::Final => {}
+                Role::Final => row.is_final = Some(value.value() != 0),
             }
         }
         for (slot, mapped) in row.milestones.iter_mut().zip(map) {
-            *slot = slot.or(mapped);
+            *slot = match (*slot, mapped) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
         }
         row.error = Error::new(code.as_deref(), message.as_deref());
         Version { row, values }
@@ -148,8 +151,12 @@ fn guard_trigger(args: &Args) -> Result<Option<Datum>> {
     let (folded, old) = if call.is_insert() {
         (inserted(&pair, &new.row), None)
     } else {
-        let old = Version::read(&columns, &call.old_row(columns.last));
-        let (folded, refused) = updated(&pair, &old.row, &new.row);
+        let (before, after) = (call.old_row(columns.last), call.new_row(columns.last));
+        let old = Version::read(&columns, &before);
+        let (folded, refused) = match is_other_message(&pair, &columns, &before, &after) {
+            true => (rekeyed(&pair, &old.row, &new.row), false),
+            false => updated(&pair, &old.row, &new.row),
+        };
         if refused && pair.mapping.on_regression == OnRegression::Error {
             return Err(regression(&call, &columns, &old.row, &new.row));
         }
@@ -159,16 +166,20 @@ fn guard_trigger(args: &Args) -> Result<Option<Datum>> {
     Ok(Some(Datum::from(rewritten(&call, &columns, &new, old.as_ref(), &folded)?)))
 }
 
-/// When a direct write says that its status was reached: what it sets itself, else now.
-fn time_of(row: &Row, before: &Row) -> Time {
+/// When a direct write itself says that its status was reached.
+fn said_time(row: &Row, before: &Row) -> Option<Time> {
     let set = |new: Option<Time>, old: Option<Time>| new.filter(|_| new != old);
     let own = row
         .status
         .and_then(|s| s.milestones().last())
         .and_then(|&m| set(row.milestones[m as usize], before.milestones[m as usize]));
+    set(row.status_at, before.status_at).or(own)
+}
+
+/// What a direct write that does not say a time goes by.
+fn now() -> Time {
     // SAFETY: reads when the transaction began.
-    let now = || unsafe { pg_sys::GetCurrentTransactionStartTimestamp() };
-    set(row.status_at, before.status_at).or(own).unwrap_or_else(now)
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
 fn event(pair: &Pair, status: Status, at: Time) -> Fold {
@@ -191,7 +202,7 @@ fn in_order(row: &mut Row) {
 
 fn inserted(pair: &Pair, new: &Row) -> Row {
     let Some(status) = new.status else { return new.clone() };
-    let at = time_of(new, &Row::default());
+    let at = said_time(new, &Row::default()).unwrap_or_else(now);
     let without = Row { status: None, status_at: None, error: None, ..new.clone() };
     let mut row = match without.join(&event(pair, status, at), &pair.ranks) {
         Join::Row(row) => row,
@@ -206,10 +217,15 @@ fn inserted(pair: &Pair, new: &Row) -> Row {
 fn updated(pair: &Pair, old: &Row, new: &Row) -> (Row, bool) {
     let mut row = old.clone();
     row.error = None;
-    if let Some(status) = new.status.filter(|_| new.status != old.status)
-        && let Join::Row(joined) = row.join(&event(pair, status, time_of(new, old)), &pair.ranks)
-    {
-        row = joined;
+    if let Some(status) = new.status.filter(|_| new.status != old.status) {
+        // The transaction may have begun before the outcome that stands came. What is written now, over that outcome, is
+        // no earlier outcome all the same.
+        let rival = old.status.is_some_and(|s| pair.ranks.of(s) == pair.ranks.of(status));
+        let stands = old.status_at.filter(|_| rival).map(|t| t.saturating_add(1));
+        let at = said_time(new, old).unwrap_or_else(|| stands.map_or_else(now, |t| t.max(now())));
+        if let Join::Row(joined) = row.join(&event(pair, status, at), &pair.ranks) {
+            row = joined;
+        }
     }
     let refused = row.status != new.status;
     if !refused && row.status == old.status && new.status_at < row.status_at {
@@ -226,6 +242,25 @@ fn updated(pair: &Pair, old: &Row, new: &Row) -> (Row, bool) {
     // An error that the UPDATE sets stands; one that it merely does not know is kept.
     row.error = new.error.clone().or_else(|| old.error.clone());
     (row, refused)
+}
+
+/// Does the row lose its key, or get another? Then it stands for another message from now on: a second attempt, say.
+fn is_other_message(pair: &Pair, columns: &Columns, before: &Tuple, after: &Tuple) -> bool {
+    // SAFETY: the values are of the key column, which has the pair's key type.
+    let key = |row: &Tuple| row.get(columns.key.number).map(|d| unsafe { pair.key.key(d) });
+    let (old, new) = (key(before), key(after));
+    old.is_some_and(|old| new.is_none_or(|new| pair.key.compare(&old, &new).is_ne()))
+}
+
+/// The row of a message whose key an UPDATE changes. What the UPDATE says counts as with an INSERT, and what belonged to
+/// the other message and could not be said is dropped.
+fn rekeyed(pair: &Pair, old: &Row, new: &Row) -> Row {
+    if new.status == old.status {
+        return new.clone();
+    }
+    let seen = if new.seen == old.seen { 0 } else { new.seen };
+    let status_at = new.status_at.filter(|_| new.status_at != old.status_at);
+    inserted(pair, &Row { seen, status_at, ..new.clone() })
 }
 
 fn regression(call: &Call, columns: &Columns, old: &Row, new: &Row) -> Fault {
@@ -247,7 +282,7 @@ fn rewritten(call: &Call, columns: &Columns, new: &Version, old: Option<&Version
     let mut changes = Vec::new();
     let mut replace = |attribute: &Attribute, value: Option<Datum>| changes.push((*attribute, value));
     let row = &new.row;
-    let error_kept = old.is_some_and(|o| row.error.is_none() && o.row.error.is_some());
+    let error_kept = old.is_some() && row.error.is_none() && folded.error.is_some();
     for (i, (role, attribute)) in columns.writes.iter().enumerate() {
         match role {
             Role::Status if folded.status != row.status => {
@@ -266,12 +301,7 @@ fn rewritten(call: &Call, columns: &Columns, new: &Version, old: Option<&Version
             Role::ErrorCode | Role::ErrorMessage if error_kept => {
                 replace(attribute, old.and_then(|o| o.values[i]));
             }
-            Role::Final => {
-                let is_final = folded.status.map(Status::is_final);
-                if is_final != new.values[i].map(|d| d.value() != 0) {
-                    replace(attribute, is_final.map(Datum::from));
-                }
-            }
+            Role::Final if folded.is_final != row.is_final => replace(attribute, folded.is_final.map(Datum::from)),
             Role::StatusMap if new.values[i].map(in_map).unwrap_or_default() != folded.milestones => {
                 replace(attribute, Some(put_into(new.values[i], &folded.milestones)?));
             }

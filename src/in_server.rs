@@ -114,7 +114,7 @@ mod tests {
             provider: "twilio".into(),
             policy: "first_final".into(),
             on_regression: OnRegression::Absorb,
-            copy: vec!["org_id".into()],
+            copy: [("org_id".to_owned(), "organisation".to_owned())].into(),
         }
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let row = "m.\"State\", NULL::pg_catalog.timestamptz, pg_catalog.timezone('UTC', m.sent_on), \
                    NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamptz, \
                    NULL::pg_catalog.timestamptz, 0, m.code::pg_catalog.text, NULL::pg_catalog.text, \
-                   NULL::pg_catalog.text";
+                   NULL::pg_catalog.text, NULL::boolean";
         assert_eq!(
             sql::update_decided(&mapping(), &shape(), false),
             format!(
@@ -189,7 +189,7 @@ mod tests {
         let columns = "m.tableoid, m.ctid, m.xmin, m.\"State\", NULL::pg_catalog.timestamptz, \
                    pg_catalog.timezone('UTC', m.sent_on), NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamptz, \
                    NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamptz, 0, m.code::pg_catalog.text, \
-                   NULL::pg_catalog.text, NULL::pg_catalog.text";
+                   NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::boolean";
         assert_eq!(
             sql::select_one(&mapping(), &shape(), true),
             format!(
@@ -207,7 +207,7 @@ mod tests {
         );
         assert_eq!(
             sql::insert_event(&mapping(), &shape(), [true, true, false, false, false, false, true, true]),
-            "INSERT INTO app.log (sid, status, org_id) SELECT e.key, e.status, m.org_id \
+            "INSERT INTO app.log (sid, status, org_id) SELECT e.key, e.status, m.organisation \
          FROM (SELECT $1, $2, $3, $4, $5, $6, $7, $8) \
          AS e(key, status, event_at, error_code, error_message, payload, provider, source) \
          LEFT JOIN ONLY app.messages m ON m.sid OPERATOR(pg_catalog.=) e.key"

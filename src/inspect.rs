@@ -156,12 +156,18 @@ fn columns(pair: &Pair, stored: &Row, folded: &Row) -> Vec<Compared> {
     };
     put(m.status_at.as_deref(), time(stored.status_at), time(folded.status_at));
     for at in Milestone::ALL {
-        let column = m.milestone(at).or(m.status_map.as_deref());
-        put(column, time(stored.milestones[at as usize]), time(folded.milestones[at as usize]));
+        put(m.milestone(at), time(stored.milestones[at as usize]), time(folded.milestones[at as usize]));
+    }
+    if let (Some(map), Some(a), Some(b)) = (m.status_map.as_deref(), &stored.mapped, &folded.mapped) {
+        for at in Milestone::ALL {
+            put(Some(&format!("{map}->>'{}'", at.label())), time(a[at as usize]), time(b[at as usize]));
+        }
     }
     put(m.statuses_seen.as_deref(), Some(stored.seen.to_string()), Some(folded.seen.to_string()));
     put(m.error_code.as_deref(), code(stored), code(folded));
     put(m.error_message.as_deref(), message(stored), message(folded));
+    let is_final = |r: &Row| r.is_final.map(|f| f.to_string());
+    put(m.final_.as_deref(), is_final(stored), is_final(folded));
     all
 }
 

@@ -53,7 +53,8 @@ pub extern "C-unwind" fn _PG_init() {
 pgrx::extension_sql_file!("../sql/10_types.sql", name = "types", bootstrap);
 pgrx::extension_sql_file!("../sql/20_tables.sql", name = "tables", requires = ["types"]);
 pgrx::extension_sql_file!("../sql/30_engine.sql", name = "engine", requires = ["tables"]);
-pgrx::extension_sql_file!("../sql/40_functions.sql", name = "functions", requires = ["engine"]);
+pgrx::extension_sql_file!("../sql/35_convert_status.sql", name = "convert_status", requires = ["engine"]);
+pgrx::extension_sql_file!("../sql/40_functions.sql", name = "functions", requires = ["convert_status"]);
 pgrx::extension_sql_file!("../sql/90_rights.sql", name = "rights", finalize);
 
 #[cfg(any(test, feature = "pg_test"))]

@@ -55,6 +55,8 @@ fn apply_status(args: &Args) -> Result<Option<Datum>> {
             types.push(oid);
             values.push(args.get(i));
         }
+        // Whose word it is, if the caller does not say.
+        values[6] = values[6].or_else(|| Some(text_datum(&crate::encoding::to_server(&pair.mapping.provider))));
         let given = std::array::from_fn(|i| values[i].is_some());
         spi.once(&sql::insert_event(&pair.mapping, &pair.plans.shape, given), &types, &values).map(drop)
     })?;

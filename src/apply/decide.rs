@@ -171,15 +171,14 @@ fn taken() -> Fault {
     Fault::new(Code::Taken, "somebody else has a message of this statement", "The engine waits for it and tries again.")
 }
 
-/// `decide(status, status_at, sent_at, delivered_at, read_at, failed_at, canceled_at, seen, code, message, map, place,
-/// tableoid, ctid)`:
-/// would the row change?
+/// `decide(status, status_at, sent_at, delivered_at, read_at, failed_at, canceled_at, seen, code, message, map, final,
+/// place, tableoid, ctid)`: would the row change?
 fn decide(args: &Args) -> Result<Option<Datum>> {
     let values = std::array::from_fn(|i| args.get(i));
     let place = args.get(values.len()).map_or(0, |d| d.value()).wrapping_sub(1);
     QUESTION.with_borrow_mut(|question| {
         let question = question.as_mut().ok_or_else(not_alone)?;
-        let row = rows::row_of(&values, &question.oids);
+        let row = rows::row_of(&values, &question.oids, &question.stored);
         let fold = question.folds.get(place).ok_or_else(not_alone)?;
         let join = match question.whole {
             true => Join::Row(row.join_log(fold, &question.ranks)),

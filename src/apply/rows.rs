@@ -2,7 +2,7 @@
 
 use crate::datum::{Layout, text_bytes, text_datum};
 use crate::errors::{Fault, Result};
-use crate::fold::{Checks, Error, Event, Fold, Row, Stored, Time};
+use crate::fold::{Checks, Error, Event, Fold, Hold, Row, Stored, Time};
 use crate::guard;
 use crate::key::Key;
 use crate::pair::Pair;
@@ -40,7 +40,8 @@ mod column {
     pub const CODE: usize = 8;
     pub const MESSAGE: usize = 9;
     pub const MAP: usize = 10;
-    pub const OF_ENGINE: usize = 11;
+    pub const FINAL: usize = 11;
+    pub const OF_ENGINE: usize = 12;
 }
 
 fn time(rows: &Rows, i: usize, col: usize) -> Option<Time> {
@@ -48,22 +49,27 @@ fn time(rows: &Rows, i: usize, col: usize) -> Option<Time> {
 }
 
 /// The engine's columns of a message, in the order of `sql::engine_columns`.
-pub fn row_of(values: &[Option<Datum>; column::OF_ENGINE], oids: &StatusOids) -> Row {
+pub fn row_of(values: &[Option<Datum>; column::OF_ENGINE], oids: &StatusOids, stored: &Stored) -> Row {
     let time = |col: usize| values[col].map(|d| d.value() as i64);
     // SAFETY: these columns are cast to text by their statement.
     let text = |col: usize| values[col].map(|d| unsafe { text_bytes(d) });
-    let mapped = text(column::MAP).as_deref().map(status_map::read).unwrap_or_default();
+    let mapped = text(column::MAP).as_deref().map(status_map::read);
     let (code, message) = (text(column::CODE), text(column::MESSAGE));
     Row {
         status: values[column::STATUS].and_then(|d| oids.status(d)),
         status_at: time(column::STATUS_AT),
-        milestones: std::array::from_fn(|m| time(column::MILESTONES + m).or(mapped[m])),
+        milestones: std::array::from_fn(|m| match stored.milestones[m] {
+            Hold::Iso => mapped.and_then(|map| map[m]),
+            _ => time(column::MILESTONES + m),
+        }),
+        mapped: stored.mapped.then(|| Box::new(mapped.unwrap_or_default())),
         seen: values[column::SEEN].map_or(0, |d| d.value() as i32),
         error: Error::new(code.as_deref(), message.as_deref()),
+        is_final: values[column::FINAL].map(|d| d.value() != 0),
     }
 }
 
-fn found(rows: &Rows, i: usize, oids: &StatusOids) -> Result<Found> {
+fn found(pair: &Pair, rows: &Rows, i: usize) -> Result<Found> {
     let values = rows.row::<{ column::FIRST + column::OF_ENGINE }>(i)?;
     let need = |col: usize| values[col].ok_or_else(|| Fault::internal("a system column is null"));
     // SAFETY: the column is a ctid: a non-null pointer to an ItemPointerData.
@@ -73,12 +79,12 @@ fn found(rows: &Rows, i: usize, oids: &StatusOids) -> Result<Found> {
         table: Oid::from(need(column::TABLE)?.value() as u32),
         tid,
         xmin: need(column::XMIN)?.value() as u32,
-        row: row_of(&std::array::from_fn(|i| values[column::FIRST + i]), oids),
+        row: row_of(&std::array::from_fn(|i| values[column::FIRST + i]), &pair.oids, &pair.stored),
     })
 }
 
 fn all_found(pair: &Pair, rows: &Rows) -> Result<Vec<Found>> {
-    (0..rows.len()).map(|i| found(rows, i, &pair.oids)).collect()
+    (0..rows.len()).map(|i| found(pair, rows, i)).collect()
 }
 
 /// Reads the messages with this key: one, or one a partition where the key alone is not unique.
@@ -110,7 +116,7 @@ pub fn value(role: Role, after: &Row, oids: &StatusOids) -> Option<Datum> {
         Role::ErrorCode => after.error.as_ref().and_then(|e| text(&e.code)),
         Role::ErrorMessage => after.error.as_ref().and_then(|e| text(&e.message)),
         Role::StatusMap => Some(text_datum(status_map::write(&after.milestones).as_bytes())),
-        Role::Final => after.status.map(|s| Datum::from(s.is_final())),
+        Role::Final => after.is_final.map(Datum::from),
     }
 }
 
@@ -176,10 +182,11 @@ pub fn count_checks<'a>(
 
 fn differs(role: Role, before: &Row, after: &Row) -> bool {
     match role {
-        Role::Status | Role::Final => before.status != after.status,
+        Role::Status => before.status != after.status,
+        Role::Final => before.is_final != after.is_final,
         Role::StatusAt => before.status_at != after.status_at,
         Role::Milestone(m) => before.milestones[m as usize] != after.milestones[m as usize],
-        Role::StatusMap => before.milestones != after.milestones,
+        Role::StatusMap => before.mapped != after.mapped,
         Role::Seen => before.seen != after.seen,
         Role::ErrorCode | Role::ErrorMessage => before.error != after.error,
     }

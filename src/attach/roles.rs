@@ -7,6 +7,7 @@ use crate::pair::mapping::{LogColumns, MessageColumns, PollColumns};
 use crate::pair::{Table, resolve};
 use pgrx::pg_sys::{self, Oid};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// Roles of messages that a column may play, beside key and status, and whether a column of the role's own name plays
 /// it without being named.
@@ -83,6 +84,7 @@ pub fn parse(text: &[u8]) -> Result<Map<String, Value>> {
             || ["status", "log.sid", "log.status", "copy"].contains(&role.as_str());
         let shaped = match value {
             Value::Array(all) => role == "copy" && all.iter().all(Value::is_string),
+            Value::Object(all) => role == "copy" && all.values().all(Value::is_string),
             Value::String(_) | Value::Null => role != "copy",
             _ => false,
         };
@@ -101,7 +103,7 @@ pub struct Assigned {
     pub m: MessageColumns,
     pub l: LogColumns,
     pub p: PollColumns,
-    pub copy: Vec<String>,
+    pub copy: BTreeMap<String, String>,
 }
 
 /// Finds the columns of both tables.
@@ -168,14 +170,16 @@ pub fn assign(request: &Request, messages: &Table, log: &Table) -> Result<Assign
         source: of_log("log.source")?,
         payload: of_log("log.payload")?,
     };
-    let copy: Vec<String> = columns
-        .get("copy")
-        .and_then(Value::as_array)
-        .map(|all| all.iter().filter_map(Value::as_str).map(str::to_owned).collect())
-        .unwrap_or_default();
-    for column in &copy {
-        resolve::required(messages, "copy", column)?;
-        resolve::required(log, "copy", column)?;
+    // A list where the names are the same in both tables, else an object: the log's column, the messages' column.
+    let name = |v: &Value| v.as_str().map(str::to_owned);
+    let copy: BTreeMap<String, String> = match columns.get("copy") {
+        Some(Value::Array(all)) => all.iter().filter_map(name).map(|c| (c.clone(), c)).collect(),
+        Some(Value::Object(all)) => all.iter().filter_map(|(to, from)| Some((to.clone(), name(from)?))).collect(),
+        _ => BTreeMap::new(),
+    };
+    for (to, from) in &copy {
+        resolve::required(messages, "copy", from)?;
+        resolve::required(log, "copy", to)?;
     }
     Ok(Assigned { m, l, p, copy })
 }

@@ -19,6 +19,10 @@ pub struct Stored {
     pub status_at: Hold,
     pub seen: bool,
     pub milestones: [Hold; MILESTONES],
+    /// There is a status map.
+    pub mapped: bool,
+    /// There is a plain column that says whether the status is final.
+    pub is_final: bool,
     /// How many characters the error columns take; `None` for any number.
     pub code_length: Option<usize>,
     pub message_length: Option<usize>,
@@ -59,6 +63,13 @@ impl Stored {
         for (slot, hold) in row.milestones.iter_mut().zip(self.milestones) {
             *slot = slot.and_then(|t| hold.held(t));
         }
+        row.mapped = self.mapped.then(|| Box::new(row.milestones.map(|t| t.and_then(|t| Hold::Iso.held(t)))));
+        // Where there is no status yet, the column stays what it is.
+        if self.is_final
+            && let Some(status) = row.status
+        {
+            row.is_final = Some(status.is_final());
+        }
         row
     }
 
@@ -83,8 +94,9 @@ impl Stored {
 impl Row {
     /// Joins events that are new to the row.
     pub fn join(&self, fold: &Fold, ranks: &Ranks) -> Join {
-        let mut row = self.clone();
-        match (self.status, self.status_at, fold.stands) {
+        let before = self.united();
+        let mut row = before.as_ref().clone();
+        match (before.status, before.status_at, fold.stands) {
             (_, _, None) => {}
             (None, _, Some((s, t))) => {
                 row.status = Some(s);
@@ -103,7 +115,7 @@ impl Row {
             }
         }
         row.take_evidence(fold);
-        if !row.join_error(self, fold) {
+        if !row.join_error(&before, fold) {
             return Join::Undecided;
         }
         Join::Row(row)
@@ -114,9 +126,10 @@ impl Row {
     /// What the row holds and the log does not explain was written directly, and stands as such: the result is
     /// never below what the row has already reached.
     pub fn join_log(&self, log: &Fold, ranks: &Ranks) -> Row {
-        let mut row = self.clone();
+        let before = self.united();
+        let mut row = before.as_ref().clone();
         if let Some((new, t)) = log.stands {
-            let stands = match (self.status, self.status_at) {
+            let stands = match (before.status, before.status_at) {
                 (None, _) => true,
                 (Some(old), Some(at)) => ranks.stands((new, t), (old, at)),
                 // No time is stored: the log's order decides, if the log knows this status at all.
@@ -133,7 +146,7 @@ impl Row {
             }
         }
         row.take_evidence(log);
-        row.error = self.error_by_log(log);
+        row.error = before.error_by_log(log);
         row
     }
 

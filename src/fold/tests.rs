@@ -83,7 +83,9 @@ fn by_definition(events: &[Event], ranks: &Ranks) -> Row {
             time_of(&[Canceled]),
         ],
         seen: events.iter().fold(0, |bits, e| bits | e.status.bit()),
+        mapped: None,
         error,
+        is_final: None,
     }
 }
 
@@ -154,6 +156,8 @@ proptest! {
         let mask = Stored {
             status_at: Hold::Not,
             seen: false,
+            mapped: false,
+            is_final: true,
             milestones: [Hold::Not; MILESTONES],
             code_length: None,
             message_length: None,
@@ -167,6 +171,7 @@ proptest! {
             row = mask.mask(row);
         }
         prop_assert_eq!(row.status, by_definition(&events, &ranks).status);
+        prop_assert_eq!(row.is_final, row.status.map(Status::is_final));
     }
 }
 

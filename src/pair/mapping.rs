@@ -3,6 +3,7 @@
 use crate::errors::{Code, Fault, Result};
 use crate::status::Milestone;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The argument of every trigger of a pair.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -20,9 +21,9 @@ pub struct Mapping {
     pub provider: String,
     pub policy: String,
     pub on_regression: OnRegression,
-    /// Columns that log rows written by msgstatus take over from the message.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub copy: Vec<String>,
+    /// Columns of the log that rows written by msgstatus take over from the message, and from which of its columns.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copy: BTreeMap<String, String>,
 }
 
 /// What a direct UPDATE that would move the status back gets.

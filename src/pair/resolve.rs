@@ -180,6 +180,8 @@ fn stored(mapping: &Mapping, messages: &Table) -> Stored {
     Stored {
         status_at: time(m.status_at.as_deref(), Hold::Not),
         seen: m.statuses_seen.is_some(),
+        mapped: m.status_map.is_some(),
+        is_final: m.final_.is_some(),
         milestones: Milestone::ALL.map(|at| time(m.milestone(at), without)),
         code_length: length(m.error_code.as_deref()),
         message_length: length(m.error_message.as_deref()),

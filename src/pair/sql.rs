@@ -249,7 +249,7 @@ fn row_columns(m: &Mapping, shape: &Shape) -> String {
 }
 
 /// The engine's columns of a message, in fixed positions: status, status_at, five milestones, statuses_seen,
-/// error_code, error_message, status_map.
+/// error_code, error_message, status_map, final.
 fn engine_columns(m: &Mapping, shape: &Shape) -> String {
     let mut columns = vec![format!("m.{}", quote(&m.m.status))];
     columns.push(read_time("m", m.m.status_at.as_deref(), shape.types.status_at.as_ref()));
@@ -266,6 +266,7 @@ fn engine_columns(m: &Mapping, shape: &Shape) -> String {
             Milestone::ALL.map(|at| format!("'{0}', m.{1} OPERATOR(pg_catalog.->>) '{0}'", at.label(), quote(c)));
         format!("pg_catalog.jsonb_build_object({})::pg_catalog.text", keys.join(", "))
     }));
+    columns.push(m.m.final_.as_deref().map_or("NULL::boolean".to_owned(), |c| format!("m.{}", quote(c))));
     columns.join(", ")
 }
 

@@ -158,8 +158,8 @@ pub fn insert_event(m: &Mapping, shape: &Shape, given: [bool; 8]) -> String {
                     AS e(key, status, event_at, error_code, error_message, payload, provider, source)"
         .to_owned();
     if !m.copy.is_empty() {
-        for column in &m.copy {
-            put(Some(column), format!("m.{}", quote(column)));
+        for (column, from) in &m.copy {
+            put(Some(column), format!("m.{}", quote(from)));
         }
         let messages = shape.messages_only();
         from.push_str(&format!(" LEFT JOIN {messages} m ON m.{} {} e.key", quote(&m.m.key), shape.equals));

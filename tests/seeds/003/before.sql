@@ -43,10 +43,11 @@ SELECT '00000000-0000-0000-0000-00000000000b', '+1555' || lpad(i::text, 7, '0'),
        CASE WHEN i <= 45 THEN 'delivered' WHEN i <= 48 THEN 'sent' ELSE 'failed' END, CASE WHEN i > 48 THEN '30007' END,
        '2025-10-28 12:00:00+00', '2025-10-28 12:00:00+00', '2025-10-28 12:10:00+00', 2, i > 5 AND NOT i BETWEEN 46 AND 48
   FROM generate_series(1, 50) AS i;
--- One was asked about 20 times, one has no SID because Twilio refused it, one was never asked about.
+-- One was asked about 20 times, one has no SID because Twilio refused it, three were never asked about.
 INSERT INTO sms_message_audit (to_phone, from_phone, twilio_message_sid, twilio_status, sent_at, created_at, last_status_check,
                                status_check_count, final_status) VALUES
     ('+15550000051', '+15559876543', 'SM0051', 'Sent',   '2025-10-28 12:00:00+00', '2025-10-28 12:00:00+00', '2025-10-28 16:00:00+00', 20, false),
     ('+15550000052', '+15559876543', NULL,     NULL,     '2025-10-28 12:00:00+00', '2025-10-28 12:00:00+00', NULL, 0, false),
     ('+15550000053', '+15559876543', 'SM0053', 'queued', '2025-10-28 12:00:00+00', '2025-10-28 12:00:00+00', NULL, 0, false),
-    ('+15550000054', '+15559876543', 'SM0054', 'queued', '2025-10-28 12:00:00+00', '2025-10-28 12:00:00+00', NULL, 0, false);
+    ('+15550000054', '+15559876543', 'SM0054', 'queued', '2025-10-28 12:00:00+00', '2025-10-28 12:00:00+00', NULL, 0, false),
+    ('+15550000055', '+15559876543', 'SM0055', 'queued', '2025-10-28 12:00:00+00', '2025-10-28 12:00:00+00', NULL, 0, false);

@@ -256,7 +256,7 @@ UPDATE whatsapp_messages SET status = 'read', read_at = '2025-06-16 12:00:09' WH
 UPDATE whatsapp_messages SET status = 'delivered', delivered_at = '2025-06-16 12:00:03' WHERE message_id = 'wamid.36';
 SELECT status, sent_at, delivered_at, read_at FROM whatsapp_messages WHERE message_id = 'wamid.36';
 
-\echo 'A second attempt in the same row does not begin anew; in a row of its own it does'
+\echo 'A second attempt begins anew, in the same row as in one of its own'
 INSERT INTO campaign_recipients (campaign_id, phone, whatsapp_message_id, status, sent_at)
 VALUES (103, '+919800000040', 'wamid.40', 'sent', '2025-06-16 13:00:00'),
        (103, '+919800000041', 'wamid.41', 'sent', '2025-06-16 13:00:00');
