@@ -196,7 +196,7 @@ pub struct Row {
 
 impl Row {
     /// The row with each milestone as the earliest of its places.
-    fn united(&self) -> Cow<'_, Row> {
+    pub fn united(&self) -> Cow<'_, Row> {
         let Some(mapped) = &self.mapped else { return Cow::Borrowed(self) };
         let mut row = self.clone();
         for (slot, &t) in row.milestones.iter_mut().zip(mapped.iter()) {

@@ -3,7 +3,7 @@
 //! A direct INSERT or UPDATE is folded like an event at its own time: a status never moves back, milestones are
 //! filled in, and what an ORM writes back from a stale copy erases nothing.
 
-use crate::datum::{text_bytes, text_datum};
+use crate::datum::{Layout, text_bytes, text_datum};
 use crate::errors::{Code, Fault, Result};
 use crate::fold::{Error, Event, Fold, Join, Row, Time};
 use crate::function::Args;
@@ -83,11 +83,12 @@ impl Version {
                 Role::Final => row.is_final = Some(value.value() != 0),
             }
         }
-        for (slot, mapped) in row.milestones.iter_mut().zip(map) {
-            *slot = match (*slot, mapped) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
+        if columns.writes.iter().any(|(role, _)| *role == Role::StatusMap) {
+            let in_column = |m| columns.writes.iter().any(|(role, _)| *role == Role::Milestone(m));
+            for m in Milestone::ALL.into_iter().filter(|&m| !in_column(m)) {
+                row.milestones[m as usize] = map[m as usize];
+            }
+            row.mapped = Some(Box::new(map));
         }
         row.error = Error::new(code.as_deref(), message.as_deref());
         Version { row, values }
@@ -145,7 +146,7 @@ fn guard_trigger(args: &Args) -> Result<Option<Datum>> {
         let replaced = unsafe { version(call.relation(), &(*call.old_tuple()).t_self) };
         if let Some(intended) = INTENDED.with_borrow(|i| i.get(&replaced).cloned()) {
             let intended = pair.stored.mask(intended);
-            return Ok(Some(Datum::from(rewritten(&call, &columns, &new, None, &intended)?)));
+            return Ok(Some(Datum::from(rewritten(&pair, &call, &columns, &new, None, &intended)?)));
         }
     }
     let (folded, old) = if call.is_insert() {
@@ -163,7 +164,7 @@ fn guard_trigger(args: &Args) -> Result<Option<Datum>> {
         (folded, Some(old))
     };
     let folded = pair.stored.mask(folded);
-    Ok(Some(Datum::from(rewritten(&call, &columns, &new, old.as_ref(), &folded)?)))
+    Ok(Some(Datum::from(rewritten(&pair, &call, &columns, &new, old.as_ref(), &folded)?)))
 }
 
 /// When a direct write itself says that its status was reached.
@@ -201,20 +202,22 @@ fn in_order(row: &mut Row) {
 }
 
 fn inserted(pair: &Pair, new: &Row) -> Row {
-    let Some(status) = new.status else { return new.clone() };
-    let at = said_time(new, &Row::default()).unwrap_or_else(now);
+    let new = new.united().into_owned();
+    let Some(status) = new.status else { return new };
+    let at = said_time(&new, &Row::default()).unwrap_or_else(now);
     let without = Row { status: None, status_at: None, error: None, ..new.clone() };
     let mut row = match without.join(&event(pair, status, at), &pair.ranks) {
         Join::Row(row) => row,
-        Join::Undecided => return new.clone(),
+        Join::Undecided => return new,
     };
     in_order(&mut row);
-    row.error = new.error.clone();
+    row.error = new.error;
     row
 }
 
 /// The row as a direct UPDATE leaves it, and whether its status was refused.
 fn updated(pair: &Pair, old: &Row, new: &Row) -> (Row, bool) {
+    let (old, new) = (&*old.united(), &*new.united());
     let mut row = old.clone();
     row.error = None;
     if let Some(status) = new.status.filter(|_| new.status != old.status) {
@@ -252,15 +255,26 @@ fn is_other_message(pair: &Pair, columns: &Columns, before: &Tuple, after: &Tupl
     old.is_some_and(|old| new.is_none_or(|new| pair.key.compare(&old, &new).is_ne()))
 }
 
-/// The row of a message whose key an UPDATE changes. What the UPDATE says counts as with an INSERT, and what belonged to
-/// the other message and could not be said is dropped.
+/// The row of a message whose key an UPDATE changes. If it sets the status too, what it says counts as with an INSERT, and
+/// what it leaves as it was belonged to the other message and goes.
 fn rekeyed(pair: &Pair, old: &Row, new: &Row) -> Row {
     if new.status == old.status {
-        return new.clone();
+        return new.united().into_owned();
     }
-    let seen = if new.seen == old.seen { 0 } else { new.seen };
-    let status_at = new.status_at.filter(|_| new.status_at != old.status_at);
-    inserted(pair, &Row { seen, status_at, ..new.clone() })
+    let mut said = new.clone();
+    let keep_set = |new: &mut [Option<Time>], old: &[Option<Time>]| {
+        new.iter_mut().zip(old).for_each(|(new, &old)| *new = new.filter(|&t| Some(t) != old));
+    };
+    keep_set(&mut said.milestones, &old.milestones);
+    if let (Some(new), Some(old)) = (&mut said.mapped, &old.mapped) {
+        keep_set(&mut new[..], &old[..]);
+    }
+    said.status_at = new.status_at.filter(|_| new.status_at != old.status_at);
+    said.error = new.error.clone().filter(|_| new.error != old.error);
+    if new.seen == old.seen {
+        said.seen = 0;
+    }
+    inserted(pair, &said)
 }
 
 fn regression(call: &Call, columns: &Columns, old: &Row, new: &Row) -> Fault {
@@ -278,7 +292,14 @@ fn regression(call: &Call, columns: &Columns, old: &Row, new: &Row) -> Fault {
 }
 
 /// The new tuple with the folded values in place of those that differ.
-fn rewritten(call: &Call, columns: &Columns, new: &Version, old: Option<&Version>, folded: &Row) -> Result<HeapTuple> {
+fn rewritten(
+    pair: &Pair,
+    call: &Call,
+    columns: &Columns,
+    new: &Version,
+    old: Option<&Version>,
+    folded: &Row,
+) -> Result<HeapTuple> {
     let mut changes = Vec::new();
     let mut replace = |attribute: &Attribute, value: Option<Datum>| changes.push((*attribute, value));
     let row = &new.row;
@@ -300,6 +321,13 @@ fn rewritten(call: &Call, columns: &Columns, new: &Version, old: Option<&Version
             Role::Seen if folded.seen != row.seen => replace(attribute, Some(Datum::from(folded.seen))),
             Role::ErrorCode | Role::ErrorMessage if error_kept => {
                 replace(attribute, old.and_then(|o| o.values[i]));
+            }
+            Role::ErrorCode | Role::ErrorMessage if folded.error.is_none() && row.error.is_some() => {
+                // A column that is NOT NULL says "no error" with an empty text.
+                let types = &pair.plans.shape.types;
+                let code = *role == Role::ErrorCode;
+                let required = if code { types.error_code_required } else { types.error_message_required };
+                replace(attribute, required.then(|| text_datum(b"")));
             }
             Role::Final if folded.is_final != row.is_final => replace(attribute, folded.is_final.map(Datum::from)),
             Role::StatusMap if new.values[i].map(in_map).unwrap_or_default() != folded.milestones => {
@@ -324,7 +352,7 @@ fn in_map(map: Datum) -> [Option<Time>; MILESTONES] {
     })
 }
 
-/// A jsonb value with these milestones put into it, if it is an object; else a new one.
+/// A jsonb value with these milestones in it, and no others, if it is an object; else a new one.
 fn put_into(map: Option<Datum>, milestones: &[Option<Time>; MILESTONES]) -> Result<Datum> {
     let patch =
         std::ffi::CString::new(status_map::write(milestones)).map_err(|_| Fault::internal("NUL in a status map"))?;
@@ -336,7 +364,12 @@ fn put_into(map: Option<Datum>, milestones: &[Option<Time>; MILESTONES]) -> Resu
                 .is_some_and(|kind| text_bytes(kind) == b"object")
         });
         let joined = match object {
-            Some(map) => pgrx::direct_function_call_as_datum(pg_sys::jsonb_concat, &[Some(map), patch]),
+            Some(map) => {
+                let keys = Milestone::ALL.map(|m| Some(text_datum(m.label().as_bytes())));
+                let keys = Some(Layout::of(pg_sys::TEXTOID).array(&keys));
+                let rest = pgrx::direct_function_call_as_datum(pg_sys::jsonb_delete_array, &[Some(map), keys]);
+                pgrx::direct_function_call_as_datum(pg_sys::jsonb_concat, &[rest, patch])
+            }
             None => patch,
         };
         joined.ok_or_else(|| Fault::internal("a status map became null"))

@@ -131,14 +131,14 @@ fn rebuild_part(args: &Args) -> Result<Option<Datum>> {
     let mut set = args.set()?;
     let pair = cache::of_messages(args.oid(0))?;
     must_own(&pair)?;
-    let part = args.get(2).map_or(0, |d| d.value() as i32);
-    if part < 1 {
+    let given = args.get(2).map(|d| d.value() as i32);
+    let Some(part) = given.filter(|&n| n > 0) else {
         return Err(Fault::new(
             Code::InvalidArgument,
-            format!("a part can't have {part} messages"),
-            "Leave the argument out for 10000.",
+            format!("a part can't have {} messages", given.map_or("NULL".to_owned(), |n| n.to_string())),
+            "rebuild_in_parts takes 10000 if the argument is left out.",
         ));
-    }
+    };
     let after = args.text(1).map(|text| key_from_text(&pair, &text)).transpose()?;
     let mut keys: Vec<Key> = {
         let _owner = Rights::Owner.on(&pair.messages);

@@ -1,6 +1,5 @@
-// Drizzle ORM with node-postgres. Declare the type with pgSchema('msgstatus').enum and use it for columns; TypeScript then
-// knows its labels. Don't export it, or drizzle-kit will want to create the type. Declared as text, status can be written,
-// read and compared, too.
+// Drizzle ORM with node-postgres. Declare the type with pgSchema('msgstatus').enum and use it for columns; don't export
+// it, or drizzle-kit will want to create it. Declared as text, status can be written, read and compared, too.
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { and, eq, gte, inArray, sql } from 'drizzle-orm';

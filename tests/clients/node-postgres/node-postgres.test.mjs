@@ -58,8 +58,10 @@ test('a string writes status; a step back is absorbed', async () => {
 
 test('comparing with a string', async () => {
   await client.query("INSERT INTO messages (sid, status) VALUES ('SM1', 'sent'), ('SM2', 'delivered')");
-  const sids = async (condition, value) =>
-    (await client.query(`SELECT sid FROM messages WHERE ${condition} ORDER BY sid`, [value])).rows.map((row) => row.sid);
+  const sids = async (condition, value) => {
+    const { rows } = await client.query(`SELECT sid FROM messages WHERE ${condition} ORDER BY sid`, [value]);
+    return rows.map((row) => row.sid);
+  };
   assert.deepEqual(await sids('status = $1', 'sent'), ['SM1']);
   assert.deepEqual(await sids('status >= $1', 'delivered'), ['SM2']);
   assert.deepEqual(await sids('status = ANY ($1)', ['sent', 'delivered']), ['SM1', 'SM2']);

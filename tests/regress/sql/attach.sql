@@ -61,6 +61,8 @@ SELECT left(error_of($$SELECT msgstatus.attach('m', 'l', columns => '[]')$$), 5)
 SELECT left(error_of($$SELECT msgstatus.attach('m', 'l', columns => '"sent_at"')$$), 5);
 SELECT left(error_of($$SELECT msgstatus.attach('m', 'l', columns => '{"sent_at": 1}')$$), 5);
 SELECT left(error_of($$SELECT msgstatus.attach('m', 'l', columns => '{"copy": "id"}')$$), 5);
+SELECT left(error_of($$SELECT msgstatus.attach('m', 'l', columns => '{"copy": {"id": 7}}')$$), 5);
+SELECT left(error_of($$SELECT msgstatus.attach('m', 'l', columns => '{"copy": {"id": "no_such_column"}}')$$), 48);
 SELECT split_part(error_of($$SELECT msgstatus.attach('m', 'l', columns => '{"send_at": "sent_at"}')$$), E'\n', 1);
 SELECT msgstatus.attach('m', 'l', columns => NULL);
 SELECT msgstatus.detach('m', 'l');
@@ -219,6 +221,17 @@ SELECT msgstatus.apply_status('2', 'delivered', '2024-01-01 11:00+00');
 SELECT org_id, message_id, word, happened FROM campaign_log ORDER BY delivery_id DESC LIMIT 1;
 SELECT delivery_id, t, word, status, verdict, status_after, error_code FROM msgstatus.history('1') LIMIT 3;
 SET timezone = 'UTC';
+-- Columns to copy that have another name in the log. A word without a provider is one of the pair's.
+CREATE TABLE named (sid text PRIMARY KEY, id integer, tenant text, state msgstatus.delivery_status);
+CREATE TABLE named_log (sid text, message_id integer, tenant text, word text, provider text DEFAULT 'twilio');
+CREATE INDEX ON named_log (sid);
+SELECT msgstatus.attach('named', 'named_log', status => 'state', log_status => 'word', provider => 'whatsapp',
+    columns => '{"copy": {"message_id": "id", "tenant": "tenant"}}');
+INSERT INTO named VALUES ('a', 7, 'acme', 'sent');
+SELECT msgstatus.apply_status('a', 'played', messages => 'named');
+SELECT msgstatus.apply_status('a', 'canceled', provider => 'twilio', messages => 'named');
+SELECT * FROM named_log;
+SELECT msgstatus.detach('named', 'named_log');
 -- A direct write keeps to the columns' precision too.
 UPDATE campaign SET state = 'read' WHERE message_id = 2;
 INSERT INTO campaign (org_id, state) VALUES (9, 'read');

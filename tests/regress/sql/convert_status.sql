@@ -106,5 +106,29 @@ SELECT msgstatus.convert_status('parts', 'status');
 SELECT type_of('parts_1', 'status'), type_of('parts', 'status');
 SELECT * FROM parts_1 ORDER BY 1;
 
+-- Words of one's own, an empty text among them, also in the default.
+CREATE TABLE own (id integer PRIMARY KEY, status varchar(20) DEFAULT 'Pending');
+INSERT INTO own SELECT g, (ARRAY['Pending', '', 'sent', 'bounced', NULL])[g] FROM generate_series(1, 5) g;
+SELECT error_of($$SELECT msgstatus.convert_status('own', 'status', words => '{"Pending": "queued"}')$$);
+SELECT error_of($$SELECT msgstatus.convert_status('own', 'status', words => '{"Pending": "waiting"}')$$);
+SELECT error_of($$SELECT msgstatus.convert_status('own', 'status', words => '{"Pending": 7}')$$);
+SELECT error_of($$SELECT msgstatus.convert_status('own', 'status', words => '["queued"]')$$);
+SELECT error_of($$SELECT msgstatus.convert_status('own', 'status', words => NULL)$$);
+SELECT msgstatus.convert_status('own', 'status', words => '{"Pending": "queued", "": null, "bounced": "undelivered", "sent": "delivered", "unused": "read"}');
+SELECT * FROM own ORDER BY id;
+SELECT type_of('own', 'status');
+-- What compares the column with text is named, with what it was, and not what is beside it.
+CREATE TABLE bound (id integer PRIMARY KEY, other text CHECK (other <> ''), status text CONSTRAINT known CHECK (status IN ('queued', 'sent')));
+CREATE INDEX bound_stuck ON bound (id) WHERE status = 'queued';
+CREATE INDEX bound_lower ON bound (lower(status));
+CREATE INDEX bound_plain ON bound (status);
+CREATE INDEX bound_other ON bound (id) WHERE other = 'x';
+INSERT INTO bound VALUES (1, 'x', 'sent');
+SELECT error_of($$SELECT msgstatus.convert_status('bound', 'status')$$);
+DROP INDEX bound_lower, bound_stuck;
+ALTER TABLE bound DROP CONSTRAINT known;
+SELECT msgstatus.convert_status('bound', 'status');
+SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'bound'::regclass ORDER BY indexrelid::regclass::text;
+
 DROP SCHEMA convert_status CASCADE;
 DROP ROLE regress_convert_user;

@@ -273,12 +273,13 @@ INSERT INTO parted (sid, body) VALUES ('a', '1'), ('b', '2'), ('z', '3');
 INSERT INTO parted_log (sid, status, event_at) VALUES ('a', 'delivered', '2024-01-01 10:00+00'), ('z', 'delivered', '2024-01-01 10:00+00');
 INSERT INTO parted_log (sid, status, event_at) VALUES ('z', 'sent', '2024-01-01 09:00+00');
 SELECT tableoid::regclass, * FROM parted WHERE delivered_at IS NOT NULL ORDER BY sid;
--- Moved, with a status that goes back; what waited for the new key is folded in.
+-- Moved to another key, with a status of its own: another message. What waited for the new key is folded in.
 INSERT INTO parted_log (sid, status, event_at) VALUES ('y', 'sent', '2024-01-01 08:00+00'), ('x', 'delivered', '2024-01-01 08:00+00');
 UPDATE parted SET sid = 'y', status = 'queued' WHERE sid = 'a' RETURNING sid, status;
 UPDATE parted SET sid = 'x' WHERE sid = 'b';
 UPDATE parted SET sid = 'c', status = 'accepted', sent_at = NULL WHERE sid = 'z';
-SELECT tableoid::regclass, sid, status, status_at, sent_at, delivered_at, seen(statuses_seen), body FROM parted ORDER BY sid;
+SELECT tableoid::regclass, sid, status, CASE WHEN status_at < '2025-01-01' THEN status_at END AS status_at, sent_at, delivered_at,
+       seen(statuses_seen), body FROM parted ORDER BY sid;
 -- Straight into the partition.
 INSERT INTO parted_2 (sid, status) VALUES ('q', 'delivered');
 UPDATE parted_2 SET status = 'sending' WHERE sid = 'q' RETURNING sid, status, sent_at IS NOT NULL AS sent;
@@ -311,6 +312,38 @@ INSERT INTO by_status_log (sid, status, event_at) VALUES ('a', 'sent', '2024-01-
 UPDATE by_status SET status = 'queued' WHERE sid = 'a';
 SELECT tableoid::regclass, sid, status, status_at, delivered_at, seen(statuses_seen) FROM by_status ORDER BY sid;
 SELECT * FROM msgstatus.verify(messages => 'by_status');
+
+-- Another outcome of equal rank is absorbed, also where the transaction began before the one that stands came.
+CREATE TABLE rivals (sid text PRIMARY KEY, status msgstatus.delivery_status, status_at timestamptz, delivered_at timestamptz, failed_at timestamptz);
+CREATE TABLE rivals_log (sid text, status text, created_at timestamptz DEFAULT clock_timestamp());
+CREATE INDEX ON rivals_log (sid);
+SELECT msgstatus.attach('rivals', 'rivals_log');
+INSERT INTO rivals VALUES ('a', 'sent'), ('b', 'sent'), ('c', 'sent');
+BEGIN;
+INSERT INTO rivals_log (sid, status) VALUES ('a', 'delivered');
+UPDATE rivals SET status = 'failed' WHERE sid = 'a' RETURNING status, failed_at > delivered_at AS later;
+UPDATE rivals SET status = 'failed' WHERE sid = 'b' RETURNING status;
+UPDATE rivals SET status = 'delivered' WHERE sid = 'b' RETURNING status, delivered_at > failed_at AS later;
+COMMIT;
+-- An outcome that says when it was counts from then.
+UPDATE rivals SET status = 'failed', failed_at = '2024-01-01 10:00+00' WHERE sid = 'a' RETURNING status, failed_at;
+
+-- Another key is another message, a second attempt for instance: what the UPDATE sets counts as with an INSERT, and what it
+-- leaves alone was of the message before and goes. Without a status of its own, all stays.
+CREATE TABLE attempts (id integer PRIMARY KEY, sid text UNIQUE, status msgstatus.delivery_status, status_at timestamptz, sent_at timestamptz,
+    delivered_at timestamptz, failed_at timestamptz, error_code text, error_message text NOT NULL DEFAULT '', statuses_seen integer, map jsonb, done boolean);
+SELECT msgstatus.attach('attempts', 'rivals_log', columns => '{"status_map": "map", "final": "done"}', on_regression => 'error');
+INSERT INTO attempts (id, sid, status, map) SELECT g, 'first' || g, 'queued', '{"campaign": 7}' FROM generate_series(1, 5) g;
+INSERT INTO rivals_log (sid, status, created_at) SELECT 'first' || g, s, '2024-01-01 10:00+00' FROM generate_series(1, 5) g, unnest('{sent,failed}'::text[]) s;
+UPDATE attempts SET error_code = '30008', error_message = 'unknown';
+UPDATE attempts SET sid = 'second1', status = 'sent', sent_at = '2024-01-02 10:00+00' WHERE id = 1;
+UPDATE attempts SET sid = NULL, status = 'queued' WHERE id = 2;
+UPDATE attempts SET sid = 'second3' WHERE id = 3;
+UPDATE attempts SET sid = 'second4', status = 'queued', error_code = '1', failed_at = '2024-01-02 11:00+00' WHERE id = 4;
+INSERT INTO rivals_log (sid, status, created_at) VALUES ('second1', 'delivered', '2024-01-02 10:00:05+00');
+SELECT id, sid, status, sent_at, delivered_at, failed_at, error_code, error_message, seen(statuses_seen), map, done FROM attempts ORDER BY id;
+SELECT error_of($$UPDATE attempts SET sid = sid, status = 'queued' WHERE id = 5$$);
+SELECT count(*) FROM msgstatus.verify(messages => 'attempts');
 
 DROP SCHEMA guard CASCADE;
 DROP ROLE regress_guard_user;

@@ -99,6 +99,9 @@ INSERT INTO m_1 (sid) SELECT 'k' || g FROM generate_series(2, 20, 2) g WHERE sat
 SELECT status, count(*) FROM m GROUP BY 1;
 INSERT INTO log_2024 (id, sid, status, created_at) SELECT g, 'k' || g, 'delivered', '2024-06-02' FROM generate_series(1, 10) g;
 SELECT status, count(*) FROM m GROUP BY 1 ORDER BY 1;
+UPDATE m SET status = 'queued';
+SELECT status, count(*) FROM m GROUP BY 1 ORDER BY 1;
+-- Another key is another message.
 UPDATE m SET sid = 'z' || sid, status = 'queued';
 SELECT status, count(*) FROM m GROUP BY 1 ORDER BY 1;
 

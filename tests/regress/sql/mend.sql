@@ -183,6 +183,44 @@ DROP TABLE dropped_log;
 SELECT messages FROM msgstatus.tracked ORDER BY messages::text;
 
 SET client_min_messages = error;
+-- A status map beside columns: each milestone is the earliest of its places, and all of them say so.
+CREATE TABLE both_places (sid text PRIMARY KEY, status msgstatus.delivery_status, sent_at timestamptz, read_at timestamp(0), map jsonb);
+CREATE TABLE both_log (sid text, status text, event_at timestamptz, created_at timestamptz DEFAULT '2025-06-16 12:00:00+00');
+CREATE INDEX ON both_log (sid);
+INSERT INTO both_places (sid, sent_at, map) VALUES
+    ('column empty', NULL, '{"sent": "2025-06-16T10:00:00Z", "delivered": "2025-06-16T10:00:05Z", "read": "2025-06-16T10:01:00Z", "campaign": 7}'),
+    ('map empty', '2025-06-16 10:00:00+00', NULL), ('map is no object', '2025-06-16 10:00:00+00', '[]'),
+    ('column earlier', '2025-06-16 09:00:00+00', '{"sent": "2025-06-16T10:00:00Z"}'),
+    ('map earlier', '2025-06-16 11:00:00+00', '{"sent": "2025-06-16T10:00:00Z"}');
+INSERT INTO both_log SELECT sid, w, '2025-06-16 10:00:00+00' FROM both_places, unnest('{sent,delivered,read}'::text[]) w WHERE sid = 'column empty' OR w = 'sent';
+SELECT msgstatus.attach('both_places', 'both_log', columns => '{"status_map": "map"}');
+SELECT message_key, "column", stored, folded FROM msgstatus.verify(messages => 'both_places') WHERE "column" <> 'status' ORDER BY 1, 2;
+SELECT msgstatus.rebuild(messages => 'both_places');
+SELECT * FROM both_places ORDER BY sid;
+SELECT count(*) FROM msgstatus.verify(messages => 'both_places');
+-- By one callback as well, and by a direct write of either place. What a column can't hold, the map does not tell.
+UPDATE both_places SET map = '{"sent": "2025-06-16T08:00:00Z"}' WHERE sid = 'map earlier' RETURNING sent_at, map;
+UPDATE both_places SET sent_at = '2025-06-16 07:00:00+00' WHERE sid = 'map earlier' RETURNING sent_at, map;
+SET msgstatus.guard = off;
+UPDATE both_places SET sent_at = NULL WHERE sid = 'column earlier';
+RESET msgstatus.guard;
+INSERT INTO both_log VALUES ('column earlier', 'sent', '2025-06-16 11:00:00+00'), ('map earlier', 'read', '2025-06-16 11:00:00.7+00');
+INSERT INTO both_log VALUES ('column earlier', 'sent', '2025-06-16 11:00:00+00');
+SELECT * FROM both_places WHERE sid LIKE '%earlier' ORDER BY sid;
+SELECT count(*) FROM msgstatus.verify(messages => 'both_places');
+-- A plain "final" column that says something else is found and put right; where there is no status yet, it is left alone.
+CREATE TABLE finals (sid text PRIMARY KEY, status msgstatus.delivery_status, done boolean NOT NULL DEFAULT false);
+INSERT INTO finals VALUES ('a', 'delivered', false), ('b', 'sent', true), ('c', NULL, false), ('d', 'delivered', false);
+INSERT INTO both_log VALUES ('a', 'delivered'), ('b', 'sent'), ('d', 'sent');
+SELECT msgstatus.attach('finals', 'both_log', columns => '{"final": "done"}');
+SELECT * FROM msgstatus.verify(messages => 'finals');
+INSERT INTO both_log VALUES ('d', 'delivered');
+SELECT * FROM finals ORDER BY sid;
+SELECT msgstatus.rebuild(messages => 'finals');
+INSERT INTO finals (sid) VALUES ('e');
+UPDATE finals SET done = true WHERE sid IN ('b', 'e');
+SELECT * FROM finals ORDER BY sid;
+
 DROP SCHEMA mend CASCADE;
 DROP ROLE regress_mend_user;
 SELECT count(*) FROM msgstatus.tracked;

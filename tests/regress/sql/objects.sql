@@ -28,7 +28,7 @@ SELECT count(*) FROM pg_depend d, LATERAL pg_identify_object(d.classid, d.objid,
 -- The public functions: signature, volatility, strictness, parallel safety.
 CREATE TEMP VIEW public_functions AS
     SELECT * FROM pg_proc WHERE pronamespace = 'msgstatus'::regnamespace
-       AND proname = ANY ('{rank,supersedes,precedes,is_final,is_success,is_failure,parse_status,fold,create_tables,attach,detach,convert_status,settle,apply_status,history,verify,rebuild,unmatched,unrecognized}');
+       AND proname = ANY ('{rank,supersedes,precedes,is_final,is_success,is_failure,parse_status,fold,create_tables,attach,detach,convert_status,settle,apply_status,history,verify,rebuild,rebuild_part,rebuild_in_parts,unmatched,unrecognized,due}');
 SELECT oid::regprocedure AS function, pg_get_function_result(oid) AS result, prokind AS kind, provolatile AS volatile, proisstrict AS strict, proparallel AS parallel, prosecdef AS definer
   FROM public_functions ORDER BY oid::regprocedure::text COLLATE "C";
 -- Every name and default of their arguments is part of the interface.
