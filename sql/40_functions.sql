@@ -53,7 +53,7 @@ CREATE PROCEDURE msgstatus.rebuild_in_parts(
 AS $procedure$
 DECLARE
     step record;
-    place text;
+    place pg_catalog.text;
     looked bigint := 0;
     told bigint := 0;
 BEGIN

@@ -58,13 +58,14 @@ source=$(fresh "$here" msgstatus_life)
 run "$source" >/dev/null <<'SQL'
 CREATE EXTENSION msgstatus;
 INSERT INTO msgstatus.policy VALUES ('read_loses', 'read', 45), ('read_loses', 'sent', 55);
+INSERT INTO msgstatus.poll_schedule VALUES ('hourly', 'sent', '0', '1 hour'), ('hourly', 'sent', '1 day', NULL);
 CREATE SCHEMA app;
 SELECT msgstatus.create_tables('app');
 SELECT msgstatus.create_tables('public', 'By Month', 'By Month log', partition_log => true);
 -- With a policy of its own, an error on regression, and row triggers.
 SELECT msgstatus.create_tables('app', 'own', 'own_log');
 SELECT msgstatus.detach('app.own', 'app.own_log');
-SELECT msgstatus.attach('app.own', 'app.own_log', policy => 'read_loses', on_regression => 'error', level => 'row');
+SELECT msgstatus.attach('app.own', 'app.own_log', policy => 'read_loses', on_regression => 'error', level => 'row', poll => 'hourly');
 -- Other columns, and two messages tables on one log.
 CREATE TABLE app.people (id bigint PRIMARY KEY, state msgstatus.delivery_status DEFAULT 'queued', sent_on timestamp, note varchar(8));
 CREATE TABLE app.more_people (id bigint PRIMARY KEY, status msgstatus.delivery_status DEFAULT 'queued');
@@ -101,9 +102,10 @@ INSERT INTO new_schema.messages (sid) VALUES ('a');
 INSERT INTO new_schema.delivery_log (sid, status) VALUES ('a', 'sent');
 SQL
 
-tracked="SELECT messages, log, policy, on_regression, level, columns FROM msgstatus.tracked ORDER BY messages::text"
+tracked="SELECT messages, log, policy, on_regression, level, poll, columns FROM msgstatus.tracked ORDER BY messages::text"
 verify="SELECT t.messages, v.* FROM msgstatus.tracked t, msgstatus.verify(messages => t.messages) v"
-policies="SELECT * FROM msgstatus.policy WHERE policy = 'read_loses' ORDER BY rank"
+policies="SELECT policy, status, rank FROM msgstatus.policy WHERE policy = 'read_loses'
+          UNION ALL SELECT schedule, status, extract(epoch FROM min_age) FROM msgstatus.poll_schedule WHERE schedule = 'hourly' ORDER BY rank"
 data='
 TABLE app.messages ORDER BY sid; TABLE app.delivery_log ORDER BY delivery_id; TABLE "By Month" ORDER BY sid;
 TABLE "By Month log" ORDER BY delivery_id; TABLE app.own ORDER BY sid; TABLE app.people ORDER BY id; TABLE app.more_people ORDER BY id;
@@ -205,10 +207,11 @@ for how in text custom; do
     SELECT sid, status FROM app.messages"
   sql "schema only, $how: attach brings tracked back" "$(run "$source" -c "$tracked")" "$copy" "
     INSERT INTO msgstatus.policy VALUES ('read_loses', 'read', 45), ('read_loses', 'sent', 55);
+    INSERT INTO msgstatus.poll_schedule VALUES ('hourly', 'sent', '0', '1 hour'), ('hourly', 'sent', '1 day', NULL);
     DO \$\$ BEGIN
         PERFORM msgstatus.attach('app.messages', 'app.delivery_log');
         PERFORM msgstatus.attach('\"By Month\"', '\"By Month log\"');
-        PERFORM msgstatus.attach('app.own', 'app.own_log', policy => 'read_loses', on_regression => 'error', level => 'row');
+        PERFORM msgstatus.attach('app.own', 'app.own_log', policy => 'read_loses', on_regression => 'error', level => 'row', poll => 'hourly');
         PERFORM msgstatus.attach('app.people', 'app.calls', 'id', 'id', 'state', 'word', '{\"sent_at\": \"sent_on\", \"error_code\": \"note\", \"log.error_code\": \"code\", \"log.created_at\": \"at\"}');
         PERFORM msgstatus.attach('app.more_people', 'app.calls', 'id', 'id', log_status => 'word', columns => '{\"log.created_at\": \"at\"}', policy => 'failure_wins');
         PERFORM msgstatus.attach('app.\"new \"\"name\"\"\"', 'app.new_log');

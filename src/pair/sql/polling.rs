@@ -89,9 +89,9 @@ pub fn list_due(parts: &[String]) -> String {
     format!(
         "SELECT d.messages, d.message_key, d.sid, d.status, d.age, d.check_count, d.last_checked_at, d.schedule, \
          pg_catalog.format('%s, %s, %s', d.status, \
-         coalesce(pg_catalog.date_trunc('second', d.age)::pg_catalog.text OPERATOR(pg_catalog.||) ' old', 'of unknown age'), \
+         coalesce(pg_catalog.date_trunc('minute', d.age)::pg_catalog.text OPERATOR(pg_catalog.||) ' old', 'of unknown age'), \
          CASE WHEN d.last_checked_at IS NOT NULL THEN pg_catalog.format('checks: %s, the last %s ago', d.check_count, \
-         pg_catalog.date_trunc('second', pg_catalog.now() OPERATOR(pg_catalog.-) d.last_checked_at)) \
+         pg_catalog.date_trunc('minute', pg_catalog.now() OPERATOR(pg_catalog.-) d.last_checked_at)) \
          WHEN d.check_count OPERATOR(pg_catalog.>) 0 THEN pg_catalog.format('checks: %s', d.check_count) \
          ELSE 'never checked' END) \
          FROM ({}) AS d(messages, message_key, sid, status, age, check_count, last_checked_at, schedule) \
