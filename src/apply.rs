@@ -18,6 +18,7 @@ use crate::session::{ActAs, Rights};
 use crate::spi::Spi;
 use crate::status::Status;
 use crate::subtransaction::attempt;
+use indexmap::IndexMap;
 use rows::Found;
 
 pub use rows::{event_at as event_in, read_event};
@@ -56,19 +57,24 @@ pub fn single(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Opt
 }
 
 /// Applies folds of new events, many messages at once, in key order.
-pub fn batch(pair: &Pair, mut groups: Vec<(Key, Fold)>) -> Result<Outcome> {
-    groups.sort_unstable_by(|a, b| pair.key.compare(&a.0, &b.0));
-    // Keys may be equal and not look it: 1.0 and 1.00, or two spellings that a collation does not tell apart.
-    groups.dedup_by(|next, kept| {
-        let same = pair.key.compare(&next.0, &kept.0).is_eq();
-        if same {
-            kept.1.merge(std::mem::take(&mut next.1), &pair.ranks);
-        }
-        same
-    });
-    let mut outcome = Outcome::default();
+pub fn batch(pair: &Pair, groups: IndexMap<Key, Fold>) -> Result<Outcome> {
     let together = groups.len() <= CHUNK;
-    for part in groups.chunks(CHUNK) {
+    let mut groups = groups.sorted_unstable_by(|a, _, b, _| pair.key.compare(a, b)).peekable();
+    let mut outcome = Outcome::default();
+    while groups.peek().is_some() {
+        let mut part: Vec<(Key, Fold)> = Vec::with_capacity(groups.len().min(CHUNK));
+        while let Some((key, _)) = groups.peek() {
+            // Keys may be equal and not look it: 1.0 and 1.00, or two spellings that a collation does not tell apart.
+            let same = part.last().is_some_and(|last| pair.key.compare(&last.0, key).is_eq());
+            if !same && part.len() == CHUNK {
+                break;
+            }
+            let Some((key, fold)) = groups.next() else { break };
+            match part.last_mut().filter(|_| same) {
+                Some(last) => last.1.merge(fold, &pair.ranks),
+                None => part.push((key, fold)),
+            }
+        }
         let keys: Vec<&Key> = part.iter().map(|g| &g.0).collect();
         let folds: Vec<&Fold> = part.iter().map(|g| &g.1).collect();
         let judged = in_scratch(|| many(pair, &keys, &folds, together))?;

@@ -95,7 +95,7 @@ impl Checks {
     }
 }
 
-/// A set of events of one message, folded. Some seventy bytes while no event carries an error.
+/// A set of events of one message, folded. Some 150 bytes while no event carries an error.
 #[derive(Clone, Debug, Default)]
 pub struct Fold {
     stands: Option<(Status, Time)>,

@@ -249,10 +249,10 @@ fn updated(pair: &Pair, old: &Row, new: &Row) -> (Row, bool) {
 
 /// Does the row lose its key, or get another? Then it stands for another message from now on: a second attempt, say.
 fn is_other_message(pair: &Pair, columns: &Columns, before: &Tuple, after: &Tuple) -> bool {
+    let Some(old) = before.get(columns.key.number) else { return false };
+    let Some(new) = after.get(columns.key.number) else { return true };
     // SAFETY: the values are of the key column, which has the pair's key type.
-    let key = |row: &Tuple| row.get(columns.key.number).map(|d| unsafe { pair.key.key(d) });
-    let (old, new) = (key(before), key(after));
-    old.is_some_and(|old| new.is_none_or(|new| pair.key.compare(&old, &new).is_ne()))
+    unsafe { pair.key.with_key(old, |a| pair.key.with_key(new, |b| pair.key.compare(a, b).is_ne())) }
 }
 
 /// The row of a message whose key an UPDATE changes. If it sets the status too, what it says counts as with an INSERT, and

@@ -201,6 +201,7 @@ fn due(args: &Args) -> Result<Option<Datum>> {
         if resolve::may_select(oid)
             && let Some(pair) = cache::still(oid)?
         {
+            resolve::due_columns(&pair.mapping, &pair.messages)?;
             parts.push(format!("({})", sql::select_due(&pair.mapping, &pair.plans.shape, &schedule)));
         }
     }

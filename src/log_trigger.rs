@@ -14,6 +14,7 @@ use crate::session::trigger_depth;
 use crate::status::Status;
 use crate::status::words::Provider;
 use crate::trigger::{Attribute, Call, Made, Tuple};
+use indexmap::IndexMap;
 use pgrx::pg_sys::{Datum, Oid};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -168,7 +169,7 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
 
     let mut rows = 0u64;
     let mut first: Option<(Key, Option<Said>)> = None;
-    let mut groups: HashMap<Key, Fold> = HashMap::new();
+    let mut groups: IndexMap<Key, Fold> = IndexMap::new();
     call.each_new(columns.last, |row| {
         rows += 1;
         if rows > 1
@@ -200,7 +201,7 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
             AWAITED.set(Some(Awaited { verdict: Some(verdict), ..awaited }));
         }
     } else if !groups.is_empty() {
-        let outcome = apply::batch(&pair, groups.into_iter().collect())?;
+        let outcome = apply::batch(&pair, groups)?;
         commit::callbacks_wait(&pair, outcome.unmatched);
     }
     // The result of an AFTER trigger is ignored; a null pointer, not SQL NULL, is what PostgreSQL expects.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Tables are adopted while their application writes them: runs the steps of doc/adopting/large-tables.md, as they stand
 # there, with two writers at work, and checks that none of them failed, that nothing was rewritten or looked through under
-# an ACCESS EXCLUSIVE lock, and that every message is right in the end. libpq's variables say which server.
+# an ACCESS EXCLUSIVE lock, and that every message is right in the end; and that the three statements of a maintenance
+# window take the locks that the page says, on a copy. libpq's variables say which server.
 #   ADOPT_MESSAGES=5000000   as many messages (50,000), with three times as many log rows
-#   ADOPT_REPORT=1           prints how long each step took and the longest that a writer waited in it; and the same for
-#                            the three statements of a maintenance window, on a copy
+#   ADOPT_REPORT=1           prints how long each step took and the longest that a write took meanwhile
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -38,9 +38,7 @@ blocks() { # blocks HEADING
 sql -c "CREATE DATABASE $database"
 export PGDATABASE=$database
 sql -f tests/adopt/before.sql
-if [ -n "${ADOPT_REPORT:-}" ]; then
-  PGDATABASE=postgres sql -c "CREATE DATABASE ${database}_copy TEMPLATE $database"
-fi
+PGDATABASE=postgres sql -c "CREATE DATABASE ${database}_copy TEMPLATE $database"
 sql -c 'CREATE EXTENSION msgstatus'
 
 # --- the writers: the application as it was, until the table over is there -----------------------------------
@@ -98,6 +96,28 @@ wrong=$(sql -c "SELECT count(*) FROM (
  WHERE msgstatus.rank(status) < msgstatus.rank(folded)")
 [ "$wrong" = 0 ] || fail "$wrong messages are behind their callbacks"
 
+# --- a maintenance window -----------------------------------------------------------------------------------
+window=()
+export PGDATABASE=${database}_copy
+sql -c 'CREATE EXTENSION msgstatus'
+# The locks that a statement holds at its end, of those that keep anybody from writing, or show that it wrote.
+locks="SELECT string_agg(relation::regclass || ' ' || mode, ', ' ORDER BY relation::regclass::text, mode)
+  FROM pg_locks WHERE pid = pg_backend_pid() AND relation IN ('messages'::regclass, 'message_event'::regclass)
+   AND mode NOT IN ('AccessShareLock', 'RowShareLock')"
+takes() { # takes LOCKS STATEMENT
+  local began held
+  began=$(now)
+  held=$(sql -c 'BEGIN' -c "$2" -c "$locks" -c 'COMMIT' | tail -n 1)
+  window+=("$(seconds $(($(now) - began)))  $(tr -s "[:space:]" " " <<<"$2")")
+  [ "$held" = "$1" ] || fail "$2 holds: $held"
+}
+takes 'messages AccessExclusiveLock, messages ShareLock' "SELECT msgstatus.convert_status('messages', 'status')"
+takes 'message_event ShareRowExclusiveLock, messages ShareRowExclusiveLock' "SELECT msgstatus.attach('messages', 'message_event',
+  message_key => 'twilio_sid', log_key => 'twilio_sid', log_status => 'event')"
+takes 'messages RowExclusiveLock' 'SELECT msgstatus.rebuild()'
+takes '' 'SELECT count(*) FROM msgstatus.verify()'
+[ "$(sql -c 'SELECT count(*) FROM msgstatus.verify()')" = 0 ] || fail 'messages differ from their log after rebuild'
+
 # --- the report ---------------------------------------------------------------------------------------------
 [ -n "${ADOPT_REPORT:-}" ] || exit 0
 printf '\n%s messages, %s log rows, %s callbacks while they were adopted\n' "$ADOPT_MESSAGES" "$events" "$count"
@@ -108,11 +128,4 @@ while read -r began ended what; do
   printf '%12s  longest write %10s  %s\n' "$(seconds $((ended - began)))" "$(seconds "$longest")" "$what"
 done <"$scratch/times"
 printf '\nIn a maintenance window\n'
-export PGDATABASE=${database}_copy
-for statement in 'CREATE EXTENSION msgstatus' "SELECT msgstatus.convert_status('messages', 'status')" \
-  "SELECT msgstatus.attach('messages', 'message_event', message_key => 'twilio_sid', log_key => 'twilio_sid', log_status => 'event')" \
-  'SELECT msgstatus.rebuild()' 'SELECT count(*) FROM msgstatus.verify()'; do
-  began=$(now)
-  result=$(sql -c "$statement")
-  printf '%12s  %s  %s\n' "$(seconds $(($(now) - began)))" "$statement" "$result"
-done
+printf '%s\n' "${window[@]}"

@@ -264,14 +264,19 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
     types.log_error_message = declared(log, "log.error_message", l.error_message.as_deref(), Kind::Any)?;
     types.log_source = declared(log, "log.source", l.source.as_deref(), Kind::Any)?;
     types.log_payload = declared(log, "log.payload", l.payload.as_deref(), Kind::Any)?;
-    declared(messages, "sid", p.sid.as_deref(), Kind::Text)?;
-    declared(messages, "provider", p.provider.as_deref(), Kind::Text)?;
-    declared(messages, "direction", p.direction.as_deref(), Kind::Any)?;
     declared(messages, "check_count", p.check_count.as_deref(), Kind::Integer)?;
-    types.poll_created_at = declared(messages, "created_at", p.created_at.as_deref(), Kind::Time)?;
-    types.scheduled_for = declared(messages, "scheduled_for", p.scheduled_for.as_deref(), Kind::Time)?;
     types.last_checked_at = declared(messages, "last_checked_at", p.last_checked_at.as_deref(), Kind::Time)?;
-    types.next_check_at = declared(messages, "next_check_at", p.next_check_at.as_deref(), Kind::Time)?;
+    // A callback needs none of these, so it does not fail where one is gone: see `due_columns`.
+    let there = |column: &Option<String>| column.as_deref().filter(|c| attribute(messages.oid, c).is_some()).is_some();
+    for (role, column, slot) in [
+        ("created_at", &p.created_at, &mut types.poll_created_at),
+        ("scheduled_for", &p.scheduled_for, &mut types.scheduled_for),
+        ("next_check_at", &p.next_check_at, &mut types.next_check_at),
+    ] {
+        if there(column) {
+            *slot = declared(messages, role, column.as_deref(), Kind::Time)?;
+        }
+    }
     types.error_code_required = m.error_code.as_deref().is_some_and(|c| is_required(messages, c));
     types.error_message_required = m.error_message.as_deref().is_some_and(|c| is_required(messages, c));
     let shape = Shape {
@@ -287,6 +292,24 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
         types,
     };
     Ok(Columns { key, shape, stored: stored(mapping, messages) })
+}
+
+/// Checks the columns that nothing but `due` reads.
+pub fn due_columns(mapping: &Mapping, messages: &Table) -> Result<()> {
+    let p = &mapping.p;
+    for (role, column) in [
+        ("sid", &p.sid),
+        ("provider", &p.provider),
+        ("direction", &p.direction),
+        ("created_at", &p.created_at),
+        ("scheduled_for", &p.scheduled_for),
+        ("next_check_at", &p.next_check_at),
+    ] {
+        if let Some(column) = column {
+            required(messages, role, column)?;
+        }
+    }
+    Ok(())
 }
 
 /// Does a BEFORE UPDATE trigger of somebody else see rows of these messages, and so what the engine writes?

@@ -124,6 +124,13 @@ SELECT sid FROM msgstatus.due(max_checks => 21) EXCEPT SELECT sid FROM msgstatus
 SELECT sid FROM msgstatus.due(max_checks => 1) EXCEPT SELECT sid FROM msgstatus.due(max_checks => 1) WHERE check_count = 0;
 SELECT error_of('SELECT * FROM msgstatus.due(-1)');
 SELECT error_of('SELECT * FROM msgstatus.due(max_checks => NULL)');
+-- A column that only this list goes by is missed by nothing else.
+ALTER TABLE messages RENAME direction TO way;
+INSERT INTO delivery_log (sid, status) VALUES ('reply', 'delivered');
+SELECT status FROM messages WHERE sid = 'reply';
+SELECT error_of('SELECT * FROM msgstatus.due()');
+ALTER TABLE messages RENAME way TO direction;
+SELECT count(*) FROM msgstatus.due();
 -- Of tables that the caller may read.
 CREATE ROLE regress_poll_user;
 GRANT USAGE ON SCHEMA poll TO regress_poll_user;
