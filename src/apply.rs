@@ -19,7 +19,7 @@ use crate::spi::Spi;
 use crate::status::Status;
 use crate::subtransaction::attempt;
 use indexmap::IndexMap;
-use rows::Found;
+use rows::{AsOf, Found};
 
 pub use rows::{event_at as event_in, read_event};
 
@@ -53,7 +53,7 @@ pub fn single(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Opt
             decide::Outcome::Undecided => {}
         }
     }
-    Ok(chunk(pair, &[key], From::Events, &[fold], Some(status), false)?.verdict)
+    Ok(chunk(pair, &[key], From::Events, &[fold], look(pair, &[key])?, Some(status), false)?.verdict)
 }
 
 /// Applies folds of new events, many messages at once, in key order.
@@ -99,17 +99,34 @@ pub fn refold(pair: &Pair, keys: &mut Vec<Key>, whose: Whose) -> Result<Outcome>
     let mut outcome = Outcome::default();
     for part in keys.chunks(CHUNK) {
         in_scratch(|| -> Result<()> {
-            let folds = rows::read_log(pair, Rights::Owner, &part.iter().collect::<Vec<_>>())?;
-            let told: Vec<(&Key, &Fold)> = part.iter().zip(&folds).filter(|(_, f)| f.stands().is_some()).collect();
+            let all: Vec<&Key> = part.iter().collect();
+            let own = whose == Whose::Own && !pair.meddlers;
+            // The messages first and then their log: a callback that comes in between is one that the row does not have
+            // yet, and is not taken for a status that was written directly.
+            let looked = if own { Vec::new() } else { look(pair, &all)? };
+            let folds = rows::read_log(pair, Rights::Owner, AsOf::Now, &all)?;
+            let mut place_of = vec![None; all.len()];
+            let mut told: Vec<(&Key, &Fold)> = Vec::with_capacity(all.len());
+            for (place, (&key, fold)) in all.iter().zip(&folds).enumerate() {
+                if fold.stands().is_some() {
+                    place_of[place] = Some(told.len());
+                    told.push((key, fold));
+                }
+            }
             if told.is_empty() {
                 return Ok(());
             }
             let (keys, folds): (Vec<&Key>, Vec<&Fold>) = told.into_iter().unzip();
-            if whose == Whose::Own && !pair.meddlers {
+            if own {
                 outcome.written += decide::update_many(pair, &keys, &folds, true)?.1;
                 return Ok(());
             }
-            let judged = chunk(pair, &keys, From::Log, &folds, None, false)?;
+            let moved = |mut found: Found| {
+                found.place = place_of[found.place]?;
+                Some(found)
+            };
+            let looked = looked.into_iter().filter_map(moved).collect();
+            let judged = chunk(pair, &keys, From::Log, &folds, looked, None, false)?;
             outcome.written += judged.written;
             outcome.unmatched.extend(judged.unmatched.into_iter().map(|i| keys[i].clone()));
             Ok(())
@@ -118,13 +135,19 @@ pub fn refold(pair: &Pair, keys: &mut Vec<Key>, whose: Whose) -> Result<Outcome>
     Ok(outcome)
 }
 
+/// The messages with these keys, unlocked.
+fn look(pair: &Pair, keys: &[&Key]) -> Result<Vec<Found>> {
+    let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
+    rows::look_at(pair, &Spi::connect()?, AsOf::Now, keys)
+}
+
 /// The rows of these messages, as stored and as their log folds, where the two differ.
 pub fn differences(pair: &Pair, rights: Rights, keys: &[Key]) -> Result<Vec<(Key, Row, Row)>> {
     let keys: Vec<&Key> = keys.iter().collect();
-    let folds = rows::read_log(pair, rights, &keys)?;
+    let folds = rows::read_log(pair, rights, AsOf::Query, &keys)?;
     let _rights = rights.on(&pair.messages);
     let spi = Spi::connect()?;
-    let found = rows::read_many(pair, &spi, &keys, Lock::None)?;
+    let found = rows::look_at(pair, &spi, AsOf::Query, &keys)?;
     Ok(found
         .into_iter()
         .filter_map(|f| {
@@ -136,7 +159,7 @@ pub fn differences(pair: &Pair, rights: Rights, keys: &[Key]) -> Result<Vec<(Key
 
 /// The stored row of one message, read with the rights of the caller.
 pub fn stored(pair: &Pair, spi: &Spi, key: &Key) -> Result<Option<Row>> {
-    Ok(rows::read_one(pair, spi, key, false)?.into_iter().next().map(|f| f.row))
+    Ok(rows::look_at(pair, spi, AsOf::Query, &[key])?.into_iter().next().map(|f| f.row))
 }
 
 /// Which of these keys some message has.
@@ -145,10 +168,7 @@ pub fn matched(pair: &Pair, keys: &[Key]) -> Result<Vec<Key>> {
     for part in keys.chunks(CHUNK) {
         let keys: Vec<&Key> = part.iter().collect();
         in_scratch(|| -> Result<()> {
-            let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
-            let spi = Spi::connect()?;
-            let found = rows::read_many(pair, &spi, &keys, Lock::None)?;
-            matched.extend(found.into_iter().map(|f| keys[f.place].clone()));
+            matched.extend(look(pair, &keys)?.into_iter().map(|f| keys[f.place].clone()));
             Ok(())
         })?;
     }
@@ -176,12 +196,12 @@ struct Judged {
 /// holds rows.
 fn many(pair: &Pair, keys: &[&Key], folds: &[&Fold], together: bool) -> Result<Judged> {
     if pair.meddlers {
-        return chunk(pair, keys, From::Events, folds, None, together);
+        return chunk(pair, keys, From::Events, folds, look(pair, keys)?, None, together);
     }
     if together && keys.len() > 1 {
         return match all_or_none(pair, keys, folds)? {
             Some(judged) => Ok(judged),
-            None => chunk(pair, keys, From::Events, folds, None, true),
+            None => chunk(pair, keys, From::Events, folds, look(pair, keys)?, None, true),
         };
     }
     let (outcomes, written) = decide::update_many(pair, keys, folds, false)?;
@@ -201,19 +221,20 @@ fn many(pair: &Pair, keys: &[&Key], folds: &[&Fold], together: bool) -> Result<J
     if !open.is_empty() {
         let keys: Vec<&Key> = open.iter().map(|&i| keys[i]).collect();
         let folds: Vec<&Fold> = open.iter().map(|&i| folds[i]).collect();
-        let rest = chunk(pair, &keys, From::Events, &folds, None, together)?;
+        let rest = chunk(pair, &keys, From::Events, &folds, look(pair, &keys)?, None, together)?;
         judged.written += rest.written;
         judged.unmatched.extend(rest.unmatched.into_iter().map(|i| open[i]));
     }
     Ok(judged)
 }
 
-/// One chunk of keys, in key order: looks at the rows, locks those that would change, decides again and writes.
+/// One chunk of keys, in key order, whose rows were looked at: locks those that would change, decides again and writes.
 fn chunk(
     pair: &Pair,
     keys: &[&Key],
     from: From,
     folds: &[&Fold],
+    looked: Vec<Found>,
     judge: Option<Status>,
     together: bool,
 ) -> Result<Judged> {
@@ -230,7 +251,7 @@ fn chunk(
     let counts = |place: usize| keeps && folds[place].checks().count > 0;
 
     let mut todo = Vec::new();
-    for found in rows::read_many(pair, &spi, keys, Lock::None)? {
+    for found in looked {
         match decide(&found, found.place) {
             Some(after) if after == found.row && !counts(found.place) => {
                 known[found.place] = true;
@@ -246,14 +267,14 @@ fn chunk(
     let locked = match locked_keys.len() {
         0 => Vec::new(),
         2.. if together => lock_together(pair, &spi, &locked_keys)?,
-        _ => rows::read_many(pair, &spi, &locked_keys, Lock::Wait)?,
+        _ => rows::lock_many(pair, &spi, &locked_keys, Lock::Wait)?,
     };
     // What a row can't decide, the log does: all of it that committed before the row was ours.
     let open: Vec<usize> = (0..locked.len())
         .filter(|&i| from == From::Log || decide(&locked[i], todo[locked[i].place]).is_none())
         .collect();
     let asked: Vec<&Key> = open.iter().map(|&i| locked_keys[locked[i].place]).collect();
-    let logged = if asked.is_empty() { Vec::new() } else { rows::read_log(pair, Rights::Owner, &asked)? };
+    let logged = if asked.is_empty() { Vec::new() } else { rows::read_log(pair, Rights::Owner, AsOf::Now, &asked)? };
     let mut log_of = vec![None; locked.len()];
     for (fold, &i) in logged.iter().zip(&open) {
         log_of[i] = Some(fold);
@@ -323,7 +344,7 @@ fn all_or_none(pair: &Pair, keys: &[&Key], folds: &[&Fold]) -> Result<Option<Jud
 fn wait_for(pair: &Pair, key: &Key) -> Result<()> {
     let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
     let spi = Spi::connect()?;
-    attempt(|| rows::read_one(pair, &spi, key, true).map(|_| None::<()>))?;
+    attempt(|| rows::lock_one(pair, &spi, key).map(|_| None::<()>))?;
     Ok(())
 }
 
@@ -332,12 +353,12 @@ fn lock_together(pair: &Pair, spi: &Spi, keys: &[&Key]) -> Result<Vec<Found>> {
     for _ in 0..TRIES {
         let mut taken = None;
         let locked = attempt(|| {
-            let locked = rows::read_many(pair, spi, keys, Lock::Free)?;
+            let locked = rows::lock_many(pair, spi, keys, Lock::Free)?;
             let mut have = vec![false; keys.len()];
             locked.iter().for_each(|f| have[f.place] = true);
             let missing: Vec<&Key> = keys.iter().zip(have).filter(|(_, have)| !have).map(|(k, _)| *k).collect();
             if !missing.is_empty() {
-                taken = rows::read_many(pair, spi, &missing, Lock::None)?.iter().map(|f| missing[f.place]).min();
+                taken = rows::look_at(pair, spi, AsOf::Now, &missing)?.iter().map(|f| missing[f.place]).min();
             }
             Ok(taken.is_none().then_some(locked))
         })?;
@@ -348,7 +369,7 @@ fn lock_together(pair: &Pair, spi: &Spi, keys: &[&Key]) -> Result<Vec<Found>> {
             wait_for(pair, key)?;
         }
     }
-    rows::read_many(pair, spi, keys, Lock::Wait)
+    rows::lock_many(pair, spi, keys, Lock::Wait)
 }
 
 impl Judged {

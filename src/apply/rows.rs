@@ -8,7 +8,7 @@ use crate::key::Key;
 use crate::pair::Pair;
 use crate::pair::sql::{Lock, Role};
 use crate::session::Rights;
-use crate::spi::{Rows, Spi};
+use crate::spi::{Plan, Rows, Spi};
 use crate::status::Status;
 use crate::status::oids::StatusOids;
 use crate::status::words::Provider;
@@ -87,20 +87,43 @@ fn all_found(pair: &Pair, rows: &Rows) -> Result<Vec<Found>> {
     (0..rows.len()).map(|i| found(pair, rows, i)).collect()
 }
 
-/// Reads the messages with this key: one, or one a partition where the key alone is not unique.
-pub fn read_one(pair: &Pair, spi: &Spi, key: &Key, lock: bool) -> Result<Vec<Found>> {
-    let statement = if lock { &pair.plans.lock_one } else { &pair.plans.select_one };
-    all_found(pair, &spi.run(statement.plan()?, &[Some(pair.key.datum(key))])?)
+/// Which state of the database is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    /// All that is committed by now.
+    Now,
+    /// What the query that calls sees: messages and log then fit each other.
+    Query,
 }
 
-/// Reads the messages with these keys, which are in key order; locks them in that order if asked to.
-pub fn read_many(pair: &Pair, spi: &Spi, keys: &[&Key], lock: Lock) -> Result<Vec<Found>> {
+fn run<'a>(spi: &'a Spi, as_of: AsOf, plan: &Plan, args: &[Option<Datum>]) -> Result<Rows<'a>> {
+    match as_of {
+        AsOf::Now => spi.run(plan, args),
+        AsOf::Query => spi.read(plan, args),
+    }
+}
+
+/// Reads the messages with these keys, which are in key order, and locks none.
+pub fn look_at(pair: &Pair, spi: &Spi, as_of: AsOf, keys: &[&Key]) -> Result<Vec<Found>> {
+    let rows = match keys {
+        [key] => run(spi, as_of, pair.plans.select_one.plan()?, &[Some(pair.key.datum(key))])?,
+        _ => run(spi, as_of, pair.plans.select_many.plan()?, &[Some(pair.key.array(keys.iter().copied()))])?,
+    };
+    all_found(pair, &rows)
+}
+
+/// Locks the messages with this key and reads them: one, or one a partition where the key alone is not unique.
+pub fn lock_one(pair: &Pair, spi: &Spi, key: &Key) -> Result<Vec<Found>> {
+    all_found(pair, &spi.run(pair.plans.lock_one.plan()?, &[Some(pair.key.datum(key))])?)
+}
+
+/// Locks the messages with these keys, which are in key order, in that order, and reads them: all, waiting for those that
+/// others hold, or only those that are free.
+pub fn lock_many(pair: &Pair, spi: &Spi, keys: &[&Key], lock: Lock) -> Result<Vec<Found>> {
     let statement = match (lock, keys) {
-        (Lock::None, [key]) => return read_one(pair, spi, key, false),
-        (Lock::Wait, [key]) => return read_one(pair, spi, key, true),
-        (Lock::None, _) => &pair.plans.select_many,
-        (Lock::Wait, _) => &pair.plans.lock_many,
         (Lock::Free, _) => &pair.plans.lock_free,
+        (_, [key]) => return lock_one(pair, spi, key),
+        _ => &pair.plans.lock_many,
     };
     all_found(pair, &spi.run(statement.plan()?, &[Some(pair.key.array(keys.iter().copied()))])?)
 }
@@ -227,11 +250,11 @@ pub fn event_at(pair: &Pair, rows: &Rows, i: usize, col: usize) -> Option<Event>
 }
 
 /// The log of each of these keys, folded.
-pub fn read_log(pair: &Pair, rights: Rights, keys: &[&Key]) -> Result<Vec<Fold>> {
+pub fn read_log(pair: &Pair, rights: Rights, as_of: AsOf, keys: &[&Key]) -> Result<Vec<Fold>> {
     let mut folds: Vec<Fold> = (0..keys.len()).map(|_| Fold::default()).collect();
     let _rights = rights.on(&pair.log);
     let spi = Spi::connect()?;
-    let rows = spi.run(pair.plans.select_log.plan()?, &[Some(pair.key.array(keys.iter().copied()))])?;
+    let rows = run(&spi, as_of, pair.plans.select_log.plan()?, &[Some(pair.key.array(keys.iter().copied()))])?;
     for i in 0..rows.len() {
         let Some(place) = rows.get(i, 0) else { continue };
         if let Some(event) = event_at(pair, &rows, i, 1) {
