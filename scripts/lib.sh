@@ -108,6 +108,35 @@ use_cargo_pgrx() {
   export PATH=$root/bin:$PATH
 }
 
+# --- what tests need of others ------------------------------------------------------------------------------------
+# Called where bash does not end at the first error, hence the chains.
+
+# Prints a directory in the cache, whose name ends with a hash of FILE and VERSION. If there is none yet, or one that
+# was left unfinished, it is made by COMMAND, called with the directory.
+made_once() { # made_once NAME FILE VERSION COMMAND...
+  local dir
+  dir=$cache/clients/$1-$({ cat "$2"; echo "$3"; } | sha256sum | cut -c 1-12)
+  mkdir -p "$cache/clients" || return
+  (
+    flock 9
+    if [ ! -e "$dir/.made" ]; then
+      rm -rf "$dir" && mkdir "$dir" && quietly "$cache/log/clients-$1" "${@:4}" "$dir" && touch "$dir/.made"
+    fi
+  ) 9>"$cache/clients/$1.lock" && echo "$dir"
+}
+
+# All that is needed stands in the file: pip looks for nothing besides, and check says if something is missing.
+make_venv() { # make_venv FILE DIRECTORY
+  python3 -m venv "$2" && "$2/bin/pip" install --no-deps -r "$1" && "$2/bin/pip" check
+}
+
+# Prints the path of a python that has what stands in FILE.
+python_with() { # python_with NAME FILE
+  local venv python='import sys; print(sys.version, sys.base_prefix)'
+  python3 -c 'import ensurepip, venv' 2>/dev/null || need_packages python3 python3-venv
+  venv=$(made_once "$1" "$2" "$(python3 -c "$python")" make_venv "$2") && echo "$venv/bin/python"
+}
+
 # --- building -----------------------------------------------------------------------------------------------
 # What building needs: a C toolchain, libclang for pgrx's bindings, and cargo-pgrx.
 use_rust() {

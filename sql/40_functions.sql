@@ -104,4 +104,4 @@ CREATE FUNCTION msgstatus.due(
 ) RETURNS SETOF record
     LANGUAGE c STABLE ROWS 100 AS 'MODULE_PATHNAME', 'msgstatus_due';
 COMMENT ON FUNCTION msgstatus.due(integer, integer) IS
-    'Messages that it is time to ask Twilio about, by the schedule of their table: never asked about first, then those not for the longest time. An answer that is written into the log with source ''poll'' counts as a check.';
+    'Messages that it is time to ask Twilio about, by the schedule of their table, and why: never asked about first, then those not for the longest time. An answer that is written into the log with source ''poll'' counts as a check.';

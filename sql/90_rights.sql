@@ -12,3 +12,11 @@ GRANT SELECT ON msgstatus.policy, msgstatus.poll_schedule, msgstatus.tracked, ms
 
 GRANT EXECUTE ON ALL ROUTINES IN SCHEMA msgstatus TO PUBLIC;
 REVOKE EXECUTE ON FUNCTION msgstatus.forget_dropped(), msgstatus.poll_schedule_trigger() FROM PUBLIC;
+
+-- These use the server's credentials: who may is granted EXECUTE.
+REVOKE EXECUTE ON FUNCTION msgstatus.poll(integer, regclass), msgstatus.check_status(text), msgstatus.check_batch(text)
+    FROM PUBLIC;
+-- Messages of errors may name accounts and messages.
+GRANT SELECT ON msgstatus.poll_run, msgstatus.worker TO pg_monitor;
+REVOKE EXECUTE ON FUNCTION msgstatus.workers() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION msgstatus.workers() TO pg_monitor;

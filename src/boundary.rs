@@ -93,6 +93,37 @@ pub fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, St
     }
 }
 
+/// An error of a piece of work, as text.
+pub struct Failed {
+    pub code: c_int,
+    pub message: String,
+}
+
+/// Does work and gives its error, whichever it is. For a process of our own, which ends the transaction on the way.
+pub fn outcome<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failed> {
+    let payload = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(fault)) => {
+            return Err(Failed { code: fault.code.packed(), message: format!("{} ({})", fault.message, fault.hint) });
+        }
+        Err(payload) => payload,
+    };
+    if let Some(thrown) = payload.downcast_ref::<Thrown>() {
+        // SAFETY: a copy of an error that PostgreSQL made, in memory that the end of the transaction frees.
+        return Err(unsafe {
+            Failed { code: (*thrown.0).sqlerrcode, message: crate::key::c_string((*thrown.0).message) }
+        });
+    }
+    match payload.downcast_ref::<pg_sys::panic::CaughtError>() {
+        Some(
+            pg_sys::panic::CaughtError::PostgresError(e)
+            | pg_sys::panic::CaughtError::ErrorReport(e)
+            | pg_sys::panic::CaughtError::RustPanic { ereport: e, .. },
+        ) => Err(Failed { code: e.sql_error_code() as c_int, message: e.message().to_owned() }),
+        None => resume_unwind(payload),
+    }
+}
+
 /// An error that was stopped on its way, to be sent on or dropped.
 pub struct Stopped(Box<dyn std::any::Any + Send>);
 
@@ -171,5 +202,6 @@ unsafe extern "C-unwind" {
     ) -> c_int;
     pub fn SPI_cursor_fetch(portal: pg_sys::Portal, forward: bool, count: std::ffi::c_long);
     pub fn AfterTriggerFireDeferred();
+    pub fn CommitTransactionCommand();
     pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);
 }

@@ -41,6 +41,17 @@ pub fn text_datum(bytes: &[u8]) -> Datum {
     unsafe { Datum::from(pg_sys::cstring_to_text_with_len(bytes.as_ptr().cast(), bytes.len() as i32)) }
 }
 
+/// An interval of so much time, in the current memory context.
+pub fn interval_datum(time: std::time::Duration) -> Datum {
+    let micros = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+    // SAFETY: allocates as much as is written.
+    unsafe {
+        let interval = pg_sys::palloc(size_of::<pg_sys::Interval>()).cast::<pg_sys::Interval>();
+        interval.write(pg_sys::Interval { time: micros, day: 0, month: 0 });
+        Datum::from(interval)
+    }
+}
+
 /// How values of a type are stored.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {

@@ -25,6 +25,10 @@ pub enum Code {
     Taken,
     /// 0A000: not in this version.
     NotSupported,
+    /// 28000: credentials that are missing, unusable or refused.
+    BadCredentials,
+    /// 08006: the provider did not answer, or not so that it could be understood.
+    NoAnswer,
     /// MS001: a direct UPDATE that would move a status back, with `on_regression => 'error'`.
     Regression,
     /// XX000: PostgreSQL gave an answer that can't be.
@@ -44,6 +48,8 @@ impl Code {
             Code::NotAllowed => b"42501",
             Code::Taken => b"55P03",
             Code::NotSupported => b"0A000",
+            Code::BadCredentials => b"28000",
+            Code::NoAnswer => b"08006",
             Code::Regression => b"MS001",
             Code::Internal => b"XX000",
         }

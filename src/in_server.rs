@@ -131,6 +131,7 @@ mod tests {
             partitioned: false,
             key_collation: String::new(),
             labels: false,
+            final_column: Some("done".into()),
             types,
         }
     }

@@ -1,15 +1,17 @@
 //! Reading a tracked pair: `history`, `verify`, `unmatched`, `unrecognized`, `due`.
 
 use crate::apply;
-use crate::datum::text_datum;
+use crate::datum::{interval_datum, text_datum};
 use crate::encoding::{from_server, to_server};
 use crate::errors::{Code, Fault, Result};
 use crate::fold::{Event, Fold, Join, Row, Time, Verdict};
 use crate::function::Args;
+use crate::gucs;
 use crate::key::Key;
 use crate::mend;
 use crate::pair::sql;
 use crate::pair::{Pair, cache, resolve};
+use crate::poll::schedule::Schedule;
 use crate::session::Rights;
 use crate::spi::Spi;
 use crate::status::oids::{StatusOids, verdict_datum};
@@ -202,7 +204,7 @@ fn due(args: &Args) -> Result<Option<Datum>> {
             && let Some(pair) = cache::still(oid)?
         {
             resolve::due_columns(&pair.mapping, &pair.messages)?;
-            parts.push(format!("({})", sql::select_due(&pair.mapping, &pair.plans.shape, &schedule)));
+            parts.push(format!("({})", sql::select_due(&pair.mapping, &pair.plans.shape, &Schedule::read(&schedule)?)));
         }
     }
     if parts.is_empty() {
@@ -212,8 +214,8 @@ fn due(args: &Args) -> Result<Option<Datum>> {
     report::<9>(
         args,
         &sql::list_due(&parts),
-        &[pg_sys::INT4OID; 2],
-        &[Some(Datum::from(checks)), Some(Datum::from(messages))],
+        &[pg_sys::INT4OID, pg_sys::INT4OID, pg_sys::INTERVALOID],
+        &[Some(Datum::from(checks)), Some(Datum::from(messages)), Some(interval_datum(gucs::give_up_after()))],
     )
 }
 

@@ -11,6 +11,9 @@
 //! | [`executor`] | statements that the triggers on messages can't concern, spared from them |
 //! | [`attach`] | `attach`, `detach`, `create_tables`, `convert_status` |
 //! | [`inspect`], [`mend`] | `history`, `verify`, …; `rebuild`, `settle`, `apply_status` |
+//! | [`twilio`] | Twilio's API: what to ask, how, and on which thread |
+//! | [`poll`] | asking it: which messages, and what becomes of the answers |
+//! | [`worker`] | the background worker that does so all the time |
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -31,6 +34,7 @@ pub mod key;
 pub mod log_trigger;
 pub mod mend;
 pub mod pair;
+pub mod poll;
 pub mod replay;
 pub mod session;
 pub mod spi;
@@ -38,6 +42,8 @@ pub mod status;
 pub mod status_map;
 pub mod subtransaction;
 pub mod trigger;
+pub mod twilio;
+pub mod worker;
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("PostgreSQL errors unwind through Rust frames: build with panic = \"unwind\"");
@@ -46,8 +52,14 @@ compile_error!("PostgreSQL errors unwind through Rust frames: build with panic =
 #[allow(non_snake_case)]
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    gucs::init();
+    // SAFETY: reads two variables of the process that loads the library.
+    let (preloading, upgrading) =
+        unsafe { (pgrx::pg_sys::process_shared_preload_libraries_in_progress, pgrx::pg_sys::IsBinaryUpgrade) };
+    gucs::init(preloading);
     executor::init();
+    if preloading && !upgrading {
+        worker::register();
+    }
 }
 
 pgrx::extension_sql_file!("../sql/10_types.sql", name = "types", bootstrap);
@@ -55,6 +67,7 @@ pgrx::extension_sql_file!("../sql/20_tables.sql", name = "tables", requires = ["
 pgrx::extension_sql_file!("../sql/30_engine.sql", name = "engine", requires = ["tables"]);
 pgrx::extension_sql_file!("../sql/35_convert_status.sql", name = "convert_status", requires = ["engine"]);
 pgrx::extension_sql_file!("../sql/40_functions.sql", name = "functions", requires = ["convert_status"]);
+pgrx::extension_sql_file!("../sql/50_polling.sql", name = "polling", requires = ["functions"]);
 pgrx::extension_sql_file!("../sql/90_rights.sql", name = "rights", finalize);
 
 #[cfg(any(test, feature = "pg_test"))]

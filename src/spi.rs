@@ -71,6 +71,12 @@ impl Spi {
         let plan = Plan::prepare(sql, types, false)?;
         self.run(&plan, args)
     }
+
+    /// The same for a statement that finds its rows by keys in an array, however large its table seems to be.
+    pub fn by_index<'a>(&'a self, sql: &str, types: &[Oid], args: &[Option<Datum>]) -> Result<Rows<'a>> {
+        let plan = Plan::prepare(sql, types, true)?;
+        self.run(&plan, args)
+    }
 }
 
 impl Drop for Spi {

@@ -35,21 +35,15 @@ const POLL_ROLES: &[(&str, Kind)] = &[
     ("last_checked_at", Kind::Time),
     ("check_count", Kind::Integer),
     ("next_check_at", Kind::Time),
+    ("account_sid", Kind::Text),
+    ("batch", Kind::Any),
+    ("price", Kind::Amount),
+    ("price_unit", Kind::Text),
+    ("num_segments", Kind::Integer),
 ];
 
 /// Roles that the engine does not use; named so that a mapping for later use is not refused.
-const OTHER_MESSAGE_ROLES: &[&str] = &[
-    "message_id",
-    "account_sid",
-    "tenant",
-    "batch",
-    "from_address",
-    "to_address",
-    "body",
-    "price",
-    "price_unit",
-    "num_segments",
-];
+const OTHER_MESSAGE_ROLES: &[&str] = &["message_id", "tenant", "from_address", "to_address", "body"];
 
 const LOG_ROLES: &[(&str, Kind)] = &[
     ("log.delivery_id", Kind::Integer),
@@ -142,6 +136,11 @@ pub fn assign(request: &Request, messages: &Table, log: &Table) -> Result<Assign
         last_checked_at: of_poll("last_checked_at")?,
         check_count: of_poll("check_count")?,
         next_check_at: of_poll("next_check_at")?,
+        account_sid: of_poll("account_sid")?,
+        batch: of_poll("batch")?,
+        price: of_poll("price")?,
+        price_unit: of_poll("price_unit")?,
+        num_segments: of_poll("num_segments")?,
     };
     let m = MessageColumns {
         key,

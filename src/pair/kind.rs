@@ -14,6 +14,8 @@ pub enum Kind {
     /// A provider's word, or a label.
     Word,
     Integer,
+    /// A decimal number, or a text of one.
+    Amount,
     Jsonb,
     Boolean,
     Any,
@@ -26,6 +28,7 @@ impl Kind {
             Kind::Text => [pg_sys::TEXTOID, pg_sys::VARCHAROID].contains(&oid),
             Kind::Word => Kind::Text.fits(oid) || StatusOids::get().is_ok_and(|o| o.enum_type == oid),
             Kind::Integer => [pg_sys::INT4OID, pg_sys::INT8OID].contains(&oid),
+            Kind::Amount => oid == pg_sys::NUMERICOID || Kind::Text.fits(oid),
             Kind::Jsonb => oid == pg_sys::JSONBOID,
             Kind::Boolean => oid == pg_sys::BOOLOID,
             Kind::Any => true,
@@ -38,6 +41,7 @@ impl Kind {
             Kind::Text => "text or varchar",
             Kind::Word => "text, varchar or msgstatus.delivery_status",
             Kind::Integer => "integer or bigint",
+            Kind::Amount => "numeric, text or varchar",
             Kind::Jsonb => "jsonb",
             Kind::Boolean => "boolean",
             Kind::Any => "any type",

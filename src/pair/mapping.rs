@@ -87,6 +87,16 @@ pub struct PollColumns {
     pub check_count: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_check_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_sid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price_unit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_segments: Option<String>,
 }
 
 impl PollColumns {

@@ -277,6 +277,14 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
             *slot = declared(messages, role, column.as_deref(), Kind::Time)?;
         }
     }
+    for (role, column, kind, slot) in [
+        ("price", &p.price, Kind::Amount, &mut types.price),
+        ("price_unit", &p.price_unit, Kind::Text, &mut types.price_unit),
+    ] {
+        if there(column) {
+            *slot = declared(messages, role, column.as_deref(), kind)?;
+        }
+    }
     types.error_code_required = m.error_code.as_deref().is_some_and(|c| is_required(messages, c));
     types.error_message_required = m.error_message.as_deref().is_some_and(|c| is_required(messages, c));
     let shape = Shape {
@@ -289,12 +297,36 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
         partitioned: messages.partitioned,
         key_collation: collate_clause(collation),
         labels: log_status == StatusOids::get()?.enum_type,
+        final_column: final_column(mapping, messages),
         types,
     };
     Ok(Columns { key, shape, stored: stored(mapping, messages) })
 }
 
-/// Checks the columns that nothing but `due` reads.
+/// The column that says whether a message is final: the engine's own, or one of that name that PostgreSQL generates.
+fn final_column(mapping: &Mapping, messages: &Table) -> Option<String> {
+    if mapping.m.final_.is_some() {
+        return mapping.m.final_.clone();
+    }
+    let (number, oid, ..) = attribute(messages.oid, "final")?;
+    // SAFETY: catalog look-up of an existing column.
+    let generated = unsafe { pg_sys::get_attgenerated(messages.oid, number) != 0 };
+    (generated && Kind::Boolean.fits(oid)).then(|| "final".to_owned())
+}
+
+/// Can messages be found by the provider's id without reading the whole table?
+pub fn finds_sid(mapping: &Mapping, messages: &Table) -> Result<bool> {
+    let Some(sid) = mapping.p.sid.as_deref() else { return Ok(true) };
+    let Some((number, ..)) = attribute(messages.oid, sid) else { return Ok(false) };
+    let spi = Spi::connect()?;
+    let sql = "SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisvalid \
+               AND i.indkey[0] OPERATOR(pg_catalog.=) $2 AND (i.indpred IS NULL OR pg_catalog.pg_get_expr(i.indpred, i.indrelid) \
+               OPERATOR(pg_catalog.~) '^[(][^()]+ IS NOT NULL[)]$') LIMIT 1";
+    let args = [Some(Datum::from(messages.oid)), Some(Datum::from(number))];
+    Ok(!spi.once(sql, &[pg_sys::OIDOID, pg_sys::INT2OID], &args)?.is_empty())
+}
+
+/// Checks the columns that nothing but asking the provider reads.
 pub fn due_columns(mapping: &Mapping, messages: &Table) -> Result<()> {
     let p = &mapping.p;
     for (role, column) in [
@@ -304,6 +336,11 @@ pub fn due_columns(mapping: &Mapping, messages: &Table) -> Result<()> {
         ("created_at", &p.created_at),
         ("scheduled_for", &p.scheduled_for),
         ("next_check_at", &p.next_check_at),
+        ("account_sid", &p.account_sid),
+        ("batch", &p.batch),
+        ("price", &p.price),
+        ("price_unit", &p.price_unit),
+        ("num_segments", &p.num_segments),
     ] {
         if let Some(column) = column {
             required(messages, role, column)?;

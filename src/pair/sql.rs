@@ -2,6 +2,7 @@
 //!
 //! Every identifier is quoted, every relation and operator qualified, every value a parameter.
 
+mod answers;
 mod log;
 mod polling;
 
@@ -10,8 +11,11 @@ use crate::key::quote;
 use crate::status::Milestone;
 use pgrx::pg_sys::{self, Oid};
 
+pub use answers::{By, insert_events, keep_books, select_asked, select_statuses};
 pub use log::{insert_event, select_history, select_keys, select_log, select_unmatched, select_unrecognized};
-pub use polling::{count_checks, list_due, select_due};
+pub use polling::{
+    count_checks, end_leases, lease, list_due, select_by_sid, select_due, select_unknown, take_due, want,
+};
 
 /// What the texts need to know of the tables beyond the mapping.
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ pub struct Shape {
     pub key_collation: String,
     /// The log's status column is `delivery_status`.
     pub labels: bool,
+    /// A boolean column that says whether a message is final, the engine's or a generated one: an index goes by it.
+    pub final_column: Option<String>,
     pub types: Types,
 }
 
@@ -60,6 +66,8 @@ pub struct Types {
     pub scheduled_for: Option<String>,
     pub last_checked_at: Option<String>,
     pub next_check_at: Option<String>,
+    pub price: Option<String>,
+    pub price_unit: Option<String>,
 }
 
 /// A column that the engine writes, what of a folded row it takes, and how the value becomes one of its type.
@@ -194,6 +202,11 @@ fn read_time(alias: &str, column: Option<&str>, sql_type: Option<&String>) -> St
         Some(c) if is_naive(sql_type) => format!("pg_catalog.timezone('UTC', {alias}.{})", quote(c)),
         Some(c) => format!("{alias}.{}", quote(c)),
     }
+}
+
+/// A timestamptz as a value for a time column.
+fn write_time(value: &str, sql_type: Option<&String>) -> String {
+    if is_naive(sql_type) { format!("pg_catalog.timezone('UTC', {value})") } else { value.to_owned() }
 }
 
 fn read_text(alias: &str, column: Option<&str>) -> String {

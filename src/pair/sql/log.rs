@@ -126,6 +126,17 @@ fn parsed(m: &Mapping, shape: &Shape) -> String {
 /// provider `$7`, source `$8`; columns to copy come from the message. Only columns that are `given` (by parameter, from
 /// 0) are named, so that the others get their defaults.
 pub fn insert_event(m: &Mapping, shape: &Shape, given: [bool; 8]) -> String {
+    insert(
+        m,
+        shape,
+        given,
+        "(SELECT $1, $2, $3, $4, $5, $6, $7, $8) \
+         AS e(key, status, event_at, error_code, error_message, payload, provider, source)",
+    )
+}
+
+/// Writes the events of `from`, which has the columns of [`insert_event`].
+pub(super) fn insert(m: &Mapping, shape: &Shape, given: [bool; 8], from: &str) -> String {
     let types = &shape.types;
     let mut columns = vec![quote(&m.l.key), quote(&m.l.status)];
     let status = if shape.labels { "msgstatus.parse_status(e.status, e.provider)" } else { "e.status" };
@@ -154,12 +165,10 @@ pub fn insert_event(m: &Mapping, shape: &Shape, given: [bool; 8]) -> String {
             put(column.as_deref(), format!("{value}{cast}"));
         }
     }
-    let mut from = "(SELECT $1, $2, $3, $4, $5, $6, $7, $8) \
-                    AS e(key, status, event_at, error_code, error_message, payload, provider, source)"
-        .to_owned();
+    let mut from = from.to_owned();
     if !m.copy.is_empty() {
-        for (column, from) in &m.copy {
-            put(Some(column), format!("m.{}", quote(from)));
+        for (column, of_message) in &m.copy {
+            put(Some(column), format!("m.{}", quote(of_message)));
         }
         let messages = shape.messages_only();
         from.push_str(&format!(" LEFT JOIN {messages} m ON m.{} {} e.key", quote(&m.m.key), shape.equals));

@@ -1,0 +1,111 @@
+//! Statements about what the provider answered.
+
+use super::log::insert;
+use super::polling::set_checks;
+use super::{Shape, read_text, read_time, write_time};
+use crate::key::quote;
+use crate::pair::mapping::Mapping;
+
+/// Writes answers into the log (`unnest` of several arrays is always PostgreSQL's own, and must not be qualified): keys `$1`, words `$2`, event_at `$3`, error_code `$4`, error_message `$5`, payload `$6`,
+/// source `$7`, all arrays.
+pub fn insert_events(m: &Mapping, shape: &Shape) -> String {
+    // A log that holds labels has no place for a word that is none.
+    let known = if shape.labels { " WHERE msgstatus.parse_status(k.status, 'twilio') IS NOT NULL" } else { "" };
+    let from = format!(
+        "(SELECT k.key::{}, k.status, k.event_at, k.error_code, k.error_message, k.payload::pg_catalog.jsonb, \
+         'twilio'::pg_catalog.text, k.source FROM unnest($1, $2, $3, $4, $5, $6, $7) \
+         AS k(key, status, event_at, error_code, error_message, payload, source){known}) \
+         AS e(key, status, event_at, error_code, error_message, payload, provider, source)",
+        shape.key_type,
+    );
+    insert(m, shape, [true; 8], &from)
+}
+
+/// The statuses of the messages with keys `$1`.
+pub fn select_statuses(m: &Mapping, shape: &Shape) -> String {
+    let key = quote(&m.m.key);
+    format!(
+        "SELECT m.{key}::pg_catalog.text, m.{} FROM pg_catalog.unnest($1) AS k(key) JOIN {} m ON m.{key} {} k.key::{}",
+        quote(&m.m.status),
+        shape.messages_only(),
+        shape.equals,
+        shape.key_type,
+    )
+}
+
+/// Keeps what is no event, of the messages with keys `$1`: until when it is not asked again `$2`, price `$3` and its unit
+/// `$4`, segments `$5`, and checks that the log does not tell of `$6`, the last at `$7`. Rows are locked in key order.
+pub fn keep_books(m: &Mapping, shape: &Shape) -> Option<String> {
+    let (p, types) = (&m.p, &shape.types);
+    let mut set = Vec::new();
+    let mut changes = Vec::new();
+    if let Some(column) = &p.next_check_at {
+        let value = write_time("v.next_check_at", types.next_check_at.as_ref());
+        changes.push(format!("m.{} IS DISTINCT FROM {value}", quote(column)));
+        set.push(format!("{} = {value}", quote(column)));
+    }
+    let cast = |value: &str, sql_type: &Option<String>| {
+        sql_type.as_ref().map_or(value.to_owned(), |sql_type| format!("{value}::{sql_type}"))
+    };
+    for (column, value) in [
+        (&p.price, cast("v.price", &types.price)),
+        (&p.price_unit, cast("v.price_unit", &types.price_unit)),
+        (&p.num_segments, "v.num_segments".to_owned()),
+    ] {
+        if let Some(column) = column.as_deref().map(quote) {
+            changes.push(format!(
+                "coalesce({value} OPERATOR(pg_catalog.<>) m.{column}, {value} IS NOT NULL AND m.{column} IS NULL)"
+            ));
+            set.push(format!("{column} = coalesce({value}, m.{column})"));
+        }
+    }
+    if p.keeps_checks() {
+        changes.push("v.checks OPERATOR(pg_catalog.>) 0".to_owned());
+        set.extend(set_checks(m, shape, "v.checks", "v.checked_at"));
+    }
+    if set.is_empty() {
+        return None;
+    }
+    let (key, messages) = (quote(&m.m.key), shape.messages_only());
+    Some(format!(
+        "UPDATE {messages} m SET {} FROM (SELECT m.{key} AS key, v.next_check_at, v.price, v.price_unit, v.num_segments, \
+         v.checks, v.checked_at FROM unnest($1, $2, $3, $4, $5, $6, $7) \
+         AS v(key, next_check_at, price, price_unit, num_segments, checks, checked_at) \
+         JOIN {messages} m ON m.{key} {equals} v.key::{} ORDER BY m.{key}{} FOR UPDATE OF m) AS v \
+         WHERE m.{key} {equals} v.key AND ({})",
+        set.join(", "),
+        shape.key_type,
+        shape.collate,
+        changes.join(" OR "),
+        equals = shape.equals,
+    ))
+}
+
+/// Which messages a person asks about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Sid,
+    Batch,
+}
+
+/// The messages of the SID or batch `$1`, those under way first, at most `$2`: the columns of [`super::take_due`], with `$3`
+/// for the account where the message does not say.
+pub fn select_asked(m: &Mapping, shape: &Shape, by: By) -> Option<String> {
+    let sid = read_text("m", Some(m.p.sid.as_deref().unwrap_or(&m.m.key)));
+    let matched = match by {
+        By::Sid => sid.clone(),
+        By::Batch => read_text("m", Some(m.p.batch.as_deref()?)),
+    };
+    let began = read_time("m", m.p.created_at.as_deref(), shape.types.poll_created_at.as_ref());
+    let status = quote(&m.m.status);
+    Some(format!(
+        "SELECT {table}::pg_catalog.regclass::pg_catalog.oid, m.{key}::pg_catalog.text, {sid}, m.{status}, \
+         coalesce({account}, $3), {began}, {began} OPERATOR(pg_catalog.+) '1 minute'::pg_catalog.interval \
+         FROM {messages} m WHERE {matched} OPERATOR(pg_catalog.=) $1 AND {sid} IS NOT NULL \
+         ORDER BY msgstatus.is_final(m.{status}), m.{key} LIMIT $2",
+        table = pgrx::spi::quote_literal(&shape.messages),
+        key = quote(&m.m.key),
+        account = read_text("m", m.p.account_sid.as_deref()),
+        messages = shape.messages_only(),
+    ))
+}

@@ -1,0 +1,54 @@
+//! Accounts that refused us, and what was said about them.
+
+use crate::gucs;
+use crate::twilio::client::Failure;
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// Accounts that are left alone until a time. What is wrong is said once, until it is right again.
+#[derive(Default)]
+pub struct Rests {
+    until: HashMap<String, Instant>,
+    said: HashMap<String, String>,
+}
+
+impl Rests {
+    /// The accounts to leave alone now.
+    pub fn resting(&self) -> Vec<String> {
+        let now = Instant::now();
+        self.until.iter().filter(|(_, until)| **until > now).map(|(account, _)| account.clone()).collect()
+    }
+
+    pub fn rest(&mut self, account: &str, why: &Failure) {
+        let wait = gucs::auth_retry();
+        self.until.insert(account.to_owned(), Instant::now() + wait);
+        self.say(
+            &format!("account {account}"),
+            &format!("account {account}: {why}; it is asked again every {} seconds, the others go on", wait.as_secs()),
+        );
+    }
+
+    pub fn answered(&mut self, account: &str) {
+        self.until.remove(account);
+        self.silence(&format!("account {account}"));
+    }
+
+    /// The settings, and with them perhaps the credentials, are others now.
+    pub fn forget(&mut self) {
+        self.until.clear();
+        self.said.clear();
+    }
+
+    /// Warns about something, unless that is what was said about it last.
+    pub fn say(&mut self, about: &str, what: &str) {
+        if self.said.get(about).is_none_or(|said| said != what) {
+            self.said.insert(about.to_owned(), what.to_owned());
+            pgrx::warning!("msgstatus worker: {what}");
+        }
+    }
+
+    /// It is right again: if it goes wrong once more, that is worth saying.
+    pub fn silence(&mut self, about: &str) {
+        self.said.remove(about);
+    }
+}

@@ -1,0 +1,355 @@
+//! One round after the other: take what is due, ask with no transaction open, write down what comes.
+
+use super::process::{idle, is_database_wanted, reload_settings, start_anew, survive_cancel, transaction};
+use super::rests::Rests;
+use crate::boundary::{self, Failed};
+use crate::errors::Result;
+use crate::gucs;
+use crate::pair::{cache, resolve};
+use crate::poll::claim::{self, Terms};
+use crate::poll::credentials;
+use crate::poll::round::{Pairs, Round};
+use crate::poll::runs::{self, Alone};
+use crate::poll::schedule::Schedule;
+use crate::poll::wait;
+use crate::spi::Spi;
+use crate::status::oids::extension_schema;
+use crate::subtransaction::attempt;
+use crate::twilio::account::Accounts;
+use crate::twilio::client::{Failure, base_url};
+use crate::twilio::inquiry::Said;
+use crate::twilio::thread::{Answers, Heard, Thread};
+use crate::twilio::{Time, now};
+use pgrx::pg_sys::{self, Oid};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// A round starts no request after this, and has its messages for longer.
+const ROUND: Duration = Duration::from_secs(8 * 60);
+const LEASE: Time = 10 * 60 * 1_000_000;
+
+/// How often to look for answers, and how long they may lie about.
+const LOOK: Duration = Duration::from_millis(50);
+const LIE: Duration = Duration::from_millis(500);
+
+/// So many answers are written down together.
+const PARCEL: usize = 1000;
+
+/// How soon to look again for what may come any moment.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Transactions that record answers are tried so often: a lock on messages may be in the way for a while.
+const TRIES: usize = 3;
+
+#[derive(Default)]
+pub struct Rounds {
+    thread: Option<Thread>,
+    /// By how much Twilio's clock is ahead, by account.
+    clocks: HashMap<String, Time>,
+    rests: Rests,
+    /// Has the work of a worker before this one been tidied up?
+    tidy: bool,
+}
+
+/// How a round begins.
+enum Begun {
+    /// There is nothing to do, and why; look again soon.
+    Waiting(&'static str),
+    /// Nobody wants to have anything asked.
+    Nothing,
+    Round(Box<Started>),
+}
+
+struct Started {
+    /// Its number in `msgstatus.poll_run`.
+    run: i64,
+    round: Round,
+    /// The tables, and their schedules.
+    tables: Vec<(Oid, Schedule)>,
+    /// None where nobody can be asked.
+    accounts: Option<Accounts>,
+}
+
+impl Rounds {
+    /// The settings have changed, and with them perhaps the credentials.
+    pub fn settings_changed(&mut self) {
+        self.rests.forget();
+    }
+
+    /// Runs a round. Gives the time from its start to that of the next.
+    pub fn run(&mut self, trigger: &str) -> Duration {
+        let interval = gucs::poll_interval();
+        match transaction("looking for messages that are due", || self.begin(trigger)) {
+            Ok(Begun::Waiting(why)) => {
+                idle(why);
+                interval.min(SOON)
+            }
+            Ok(Begun::Nothing) => {
+                idle("idle");
+                interval
+            }
+            Ok(Begun::Round(started)) => {
+                let Started { run, mut round, tables, accounts } = *started;
+                if let Some(accounts) = accounts.filter(|_| round.results().next().is_some()) {
+                    self.ask(&mut round, &tables, &accounts);
+                }
+                self.end(run, &mut round, &tables);
+                idle("idle");
+                interval
+            }
+            Err(failed) => {
+                self.failed("a round", &failed);
+                idle("idle");
+                interval
+            }
+        }
+    }
+
+    fn failed(&mut self, what: &str, failed: &Failed) {
+        self.rests.say(what, &format!("{what} failed: {}", failed.message));
+    }
+
+    fn begin(&mut self, trigger: &str) -> Result<Begun> {
+        if !is_extension_there() {
+            return Ok(Begun::Waiting("waiting for CREATE EXTENSION msgstatus"));
+        }
+        // SAFETY: reads a variable of the transaction.
+        if unsafe { pg_sys::XactReadOnly } {
+            return Ok(Begun::Waiting("waiting, the database is read-only"));
+        }
+        let pairs = self.pairs()?;
+        if pairs.is_empty() {
+            return Ok(Begun::Nothing);
+        }
+        // Somebody asks by hand, and has not said yet what.
+        let Some(_alone) = Alone::try_be() else {
+            return Ok(Begun::Waiting("waiting for msgstatus.poll() in another session"));
+        };
+        if !self.tidy {
+            claim::end_leases(&pairs, &runs::end_interrupted()?)?;
+            self.tidy = true;
+        }
+        let mut tally = crate::poll::round::Tally::default();
+        let (mut due, mut able) = (Vec::new(), None);
+        match self.accounts() {
+            Ok(accounts) => {
+                let terms = Terms {
+                    most: gucs::poll_batch(),
+                    messages: None,
+                    accounts: &accounts,
+                    resting: &self.rests.resting(),
+                    wanted: trigger == "request",
+                };
+                due = claim::due(&pairs, &terms)?;
+                able = Some(accounts);
+            }
+            Err(why) => {
+                self.rests.say("credentials", &why);
+                tally.errors = 1;
+                tally.message = Some(why);
+            }
+        }
+        if due.is_empty() && trigger == "request" {
+            return Ok(Begun::Nothing);
+        }
+        let until = now() + LEASE;
+        let due = claim::lease(&pairs, due, until)?;
+        let run = runs::begin(trigger, until)?;
+        let tables = pairs.into_iter().map(|(pair, schedule)| (pair.messages.oid, schedule)).collect();
+        let mut round = Round::new(due, false);
+        round.tally = tally;
+        Ok(Begun::Round(Box::new(Started { run, round, tables, accounts: able })))
+    }
+
+    fn accounts(&mut self) -> std::result::Result<Accounts, String> {
+        let url = gucs::twilio_base_url();
+        base_url(&url).map_err(|why| format!("msgstatus.twilio_base_url is \"{url}\": {why}"))?;
+        let accounts = credentials::accounts().map_err(|fault| format!("{}. {}", fault.message, fault.hint))?;
+        self.rests.silence("credentials");
+        Ok(accounts)
+    }
+
+    /// The tables that have a schedule. One that lost a column does not keep the others from being asked about.
+    fn pairs(&mut self) -> Result<Pairs> {
+        let mut pairs = Pairs::new();
+        for (oid, schedule) in cache::scheduled()? {
+            let built = boundary::outcome(|| {
+                attempt(|| {
+                    let pair = cache::still(oid)?;
+                    let Some(pair) = pair else { return Ok(None) };
+                    resolve::due_columns(&pair.mapping, &pair.messages)?;
+                    Ok(Some((pair, Schedule::read(&schedule)?)))
+                })
+            });
+            match built {
+                Ok(pair) => pairs.extend(pair),
+                Err(failed) => self.failed(&format!("asking about table {}", resolve::relation_name(oid)), &failed),
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// Asks, and writes down what comes while it comes.
+    fn ask(&mut self, round: &mut Round, tables: &[(Oid, Schedule)], accounts: &Accounts) {
+        let asked = round.results().count();
+        idle(&format!("asking Twilio about {asked} messages"));
+        let Some(mut answers) = self.start(round, accounts) else { return };
+        let (mut parcel, mut size, mut since) = (Vec::new(), 0, Instant::now());
+        loop {
+            let heard = answers.hear();
+            let over = match heard {
+                Heard::Said(said) => {
+                    round.note(&said);
+                    if parcel.is_empty() {
+                        since = Instant::now();
+                    }
+                    size += self.take_note(&said);
+                    parcel.push(said);
+                    false
+                }
+                Heard::Nothing => !self.look_up(),
+                Heard::Done(counts) => {
+                    round.tally.counts = counts;
+                    true
+                }
+                Heard::Gone => {
+                    self.thread = None;
+                    self.rests.say("thread", "the thread that asks Twilio ended unexpectedly");
+                    true
+                }
+            };
+            if size >= PARCEL || over || !parcel.is_empty() && since.elapsed() >= LIE {
+                self.write_down(round, tables, &parcel);
+                parcel.clear();
+                size = 0;
+                idle(&format!("asking Twilio about {asked} messages"));
+            }
+            if over {
+                return;
+            }
+        }
+    }
+
+    fn start(&mut self, round: &Round, accounts: &Accounts) -> Option<Answers> {
+        if self.thread.is_none() {
+            match Thread::start() {
+                Ok(thread) => self.thread = Some(thread),
+                Err(why) => self.rests.say("thread", &format!("can't ask Twilio: {why}")),
+            }
+        }
+        let inquiry = round.inquiry(accounts, &self.clocks, ROUND);
+        self.thread.as_ref().map(|thread| thread.ask(inquiry))
+    }
+
+    /// What the worker itself has to know of what was said; gives the number of answers.
+    fn take_note(&mut self, said: &Said) -> usize {
+        match said {
+            Said::Reports { account, reports } => {
+                self.rests.answered(account);
+                return reports.len();
+            }
+            Said::Clock { account, ahead } => {
+                self.clocks.insert(account.clone(), *ahead);
+            }
+            Said::Stopped { account, why: why @ Failure::Refused(..), .. } => self.rests.rest(account, why),
+            Said::Stopped { account, why, .. } => {
+                self.rests.say(&format!("account {account}"), &format!("account {account}: {why}"));
+            }
+            Said::Silent { .. } | Said::Done(_) => {}
+        }
+        1
+    }
+
+    /// Waits a moment for answers. False if the round was cancelled.
+    fn look_up(&mut self) -> bool {
+        if is_database_wanted() {
+            start_anew("somebody wants to drop or copy the database");
+        }
+        if reload_settings() {
+            self.settings_changed();
+        }
+        survive_cancel(|| wait::a_while(LOOK)).is_some()
+    }
+
+    fn write_down(&mut self, round: &mut Round, tables: &[(Oid, Schedule)], parcel: &[Said]) {
+        for (oid, schedule) in tables {
+            for attempt in 1..=TRIES {
+                let written = transaction("writing down what Twilio said", || {
+                    // The table may be detached or gone since.
+                    match is_extension_there().then(|| cache::still(*oid)).transpose()?.flatten() {
+                        Some(pair) => round.record(&pair, schedule, parcel),
+                        None => Ok(()),
+                    }
+                });
+                match written {
+                    Ok(()) => break,
+                    Err(failed) if attempt == TRIES => {
+                        round.tally.errors += 1;
+                        round.tally.message = Some(failed.message.clone());
+                        self.failed("writing down what Twilio said", &failed);
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, run: i64, round: &mut Round, tables: &[(Oid, Schedule)]) {
+        for (oid, _) in tables {
+            let settled = transaction("ending a round", || {
+                let Some(pair) = is_extension_there().then(|| cache::still(*oid)).transpose()?.flatten() else {
+                    return Ok(());
+                };
+                round.give_back(&pair)?;
+                round.mark_unknown(&pair, gucs::poll_batch())
+            });
+            if let Err(failed) = settled {
+                self.failed("ending a round", &failed);
+            }
+        }
+        let ended =
+            transaction("ending a round", || if is_extension_there() { runs::end(run, &round.tally) } else { Ok(()) });
+        match ended {
+            Ok(()) => self.rests.silence("a round"),
+            Err(failed) => self.failed("a round", &failed),
+        }
+        let tally = &round.tally;
+        if tally.checked > 0 || tally.errors > 0 {
+            pgrx::log!(
+                "msgstatus worker: {} messages checked with {} requests, {} changed, {} errors",
+                tally.checked,
+                tally.counts.requests,
+                tally.changed,
+                tally.errors
+            );
+        }
+    }
+
+    /// Mends what a race, a disabled trigger or replication left behind.
+    pub fn settle(&mut self) {
+        let settled = transaction("settling", || {
+            // SAFETY: reads a variable of the transaction.
+            if !is_extension_there() || unsafe { pg_sys::XactReadOnly } {
+                return Ok(0);
+            }
+            let spi = Spi::connect()?;
+            let rows = spi.once("SELECT msgstatus.settle()", &[], &[])?;
+            Ok(rows.get(0, 0).map_or(0, |d| d.value() as i64))
+        });
+        match settled {
+            Ok(0) => {}
+            Ok(mended) => pgrx::log!("msgstatus worker: {mended} messages settled"),
+            Err(failed) => self.failed("settling", &failed),
+        }
+        idle("idle");
+    }
+}
+
+/// Is the extension created in this database, in a version that has a place for rounds?
+fn is_extension_there() -> bool {
+    // SAFETY: catalog look-ups by name; what does not exist has no OID.
+    unsafe {
+        pg_sys::get_extension_oid(c"msgstatus".as_ptr(), true) != pg_sys::InvalidOid
+            && pg_sys::get_relname_relid(c"poll_run".as_ptr(), extension_schema()) != pg_sys::InvalidOid
+    }
+}

@@ -1,0 +1,62 @@
+//! Many accounts in one database.
+
+use crate::server::{Bench, DELIVERED, wait_until};
+use serde_json::json;
+
+#[test]
+fn a_bad_account_does_not_stop_the_others() {
+    let Some(mut b) = Bench::new("stuck", &["msgstatus.auth_retry = '3s'"]) else { return };
+    let (bad, good) = (b.account(0), b.account(1));
+    let sids: Vec<String> = (0..40).map(|i| format!("SM{i}")).collect();
+    let sids: Vec<&str> = sids.iter().map(String::as_str).collect();
+    b.twilio.misbehave(json!([{"account": bad, "action": {"status": 401}}]));
+    b.at_twilio(&sids, &bad, "4 hours", DELIVERED);
+    b.at_twilio(&["SM100", "SM101"], &good, "3 hours", DELIVERED);
+    b.in_table(&sids, &bad, "4 hours", "sent");
+    b.in_table(&["SM100", "SM101"], &good, "3 hours", "sent");
+    b.until_status("SM100", "delivered");
+    b.until_status("SM101", "delivered");
+    assert!(b.one::<bool>(
+        "SELECT bool_and(status = 'sent' AND check_count = 0) FROM messages WHERE account_sid LIKE '%00'"
+    ));
+    // It is asked once, and then not before it has rested.
+    let of_bad = |b: &Bench| b.twilio.stats()["by_account"][&bad].as_u64().unwrap_or(0);
+    let asked = of_bad(&b);
+    assert!(asked <= 4, "{asked} requests");
+    wait_until("it is asked again", || of_bad(&b) > asked);
+    b.twilio.behave();
+    wait_until("all are right", || b.one("SELECT count(*) = 0 FROM messages WHERE status <> 'delivered'"));
+    let said = b.server.log().lines().filter(|l| l.contains("WARNING") && l.contains(&bad)).count();
+    assert_eq!(said, 1, "it is said once");
+}
+
+#[test]
+fn accounts_share_a_round() {
+    let Some(mut b) = Bench::new("stuck", &["msgstatus.poll_batch = 20", "msgstatus.poll_interval = 3600"]) else {
+        return;
+    };
+    let (large, small) = (b.account(0), b.account(1));
+    let sids: Vec<String> = (0..200).map(|i| format!("SM{i:032x}")).collect();
+    let sids: Vec<&str> = sids.iter().map(String::as_str).collect();
+    b.in_table(&sids, &large, "9 hours", "sent");
+    b.in_table(&["SMa", "SMb"], &small, "3 hours", "sent");
+    let taken = "SELECT count(*) FROM msgstatus.due(20) d JOIN messages m USING (sid) WHERE m.account_sid = $1";
+    let of = |b: &mut Bench, account: &str| -> i64 { b.client.query_one(taken, &[&account]).expect(taken).get(0) };
+    assert_eq!((of(&mut b, &small), of(&mut b, &large)), (2, 18));
+    // A share of a round is for those that wait longest, however many there are that were never asked about.
+    b.run("UPDATE messages SET created_at = now() - interval '30 hours', last_checked_at = now() - interval '13 hours', check_count = 1
+          WHERE sid = 'SM' || repeat('0', 32)", &[]);
+    assert!(b.one::<bool>("SELECT EXISTS (SELECT FROM msgstatus.due(6) WHERE sid = 'SM' || repeat('0', 32))"));
+}
+
+#[test]
+fn messages_of_unknown_accounts_are_left_alone() {
+    let Some(mut b) = Bench::new("stuck", &[]) else { return };
+    b.in_table(&["SM1"], "AC0123456789abcdef0123456789abcdef", "3 hours", "sent");
+    b.stuck(&["SM2"], "3 hours", DELIVERED);
+    b.until_status("SM2", "delivered");
+    b.a_round();
+    assert!(b.one::<bool>("SELECT check_count = 0 AND next_check_at IS NULL FROM messages WHERE sid = 'SM1'"));
+    let error = b.client.query("SELECT * FROM msgstatus.check_status('SM1')", &[]).expect_err("no credentials");
+    assert_eq!(error.code().expect("a code").code(), "55000");
+}

@@ -1,0 +1,263 @@
+//! What a worker has to live through. Each test has a server of its own, and a Twilio that lets it wait.
+
+use crate::server::{DELIVERED, Server, wait_for, wait_until};
+use crate::twilio::Twilio;
+use postgres::Client;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const ACCOUNT: &str = "AC00000000000000000000000000000001";
+
+struct Site {
+    server: Server,
+    twilio: Twilio,
+    settings: Vec<String>,
+}
+
+impl Site {
+    fn new(name: &str, more: &[&str]) -> Option<Site> {
+        let mut server = Server::fresh(name, &[])?;
+        let twilio = Twilio::start(&[]);
+        twilio.accounts(&[(ACCOUNT, "hush")]);
+        let file = server.secret_file("credentials.toml", &format!("[{ACCOUNT}]\nauth_token = \"hush\"\n"));
+        let mut settings = vec![
+            "msgstatus.databases=app".to_owned(),
+            format!("msgstatus.credentials_file={file}"),
+            format!("msgstatus.twilio_base_url={}", twilio.url),
+            "msgstatus.poll_interval=1".to_owned(),
+            "msgstatus.http_timeout=60s".to_owned(),
+        ];
+        settings.extend(more.iter().map(|s| (*s).to_owned()));
+        server.connect("postgres").batch_execute("CREATE DATABASE app").expect("a database");
+        server.start(&settings.iter().map(String::as_str).collect::<Vec<_>>());
+        Some(Site { server, twilio, settings })
+    }
+
+    fn restart(&mut self) {
+        self.server.start(&self.settings.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    fn app(&self) -> Client {
+        wait_for("the server lets us in", || self.server.try_connect("app").ok())
+    }
+
+    /// A stuck message, about which Twilio lets us wait.
+    fn stuck(&self, client: &mut Client, sid: &str) {
+        client
+            .batch_execute(&format!(
+                "INSERT INTO messages (sid, account_sid, created_at, status)
+                 VALUES ('{sid}', '{ACCOUNT}', now() - interval '3 hours', 'sent')"
+            ))
+            .expect("a message");
+        let created: String =
+            one(client, "SELECT to_char(now() - interval '3 hours', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')");
+        self.twilio.put_messages(&format!(
+            r#"[{{"sid":"{sid}","account_sid":"{ACCOUNT}","date_created":"{created}","life":{DELIVERED}}}]"#
+        ));
+    }
+
+    /// Begins to ask about a message, and waits.
+    fn ask_and_wait(&self, client: &mut Client, sid: &str) {
+        self.twilio.misbehave(json!([{"delay_ms": 30_000}]));
+        self.stuck(client, sid);
+        wait_until("Twilio is asked", || self.twilio.count("concurrent") > 0);
+    }
+}
+
+fn one<T: for<'a> postgres::types::FromSql<'a>>(client: &mut Client, sql: &str) -> T {
+    client.query_one(sql, &[]).expect(sql).get(0)
+}
+
+fn tables(client: &mut Client) {
+    client
+        .batch_execute(
+            "CREATE EXTENSION msgstatus; SELECT msgstatus.create_tables();
+             SELECT msgstatus.detach('messages', 'delivery_log');
+             SELECT msgstatus.attach('messages', 'delivery_log', poll => 'stuck')",
+        )
+        .expect("tables");
+}
+
+fn until_delivered(client: &mut Client, sid: &str) {
+    wait_until(&format!("{sid} is delivered"), || {
+        one(client, &format!("SELECT status = 'delivered' FROM messages WHERE sid = '{sid}'"))
+    });
+}
+
+fn worker(client: &mut Client) -> i32 {
+    wait_for("the worker runs", || one::<Option<i32>>(client, "SELECT max(pid) FROM msgstatus.workers()"))
+}
+
+fn quickly(what: &str, work: impl FnOnce()) {
+    let began = Instant::now();
+    work();
+    assert!(began.elapsed() < Duration::from_millis(2500), "{what} took {:?}", began.elapsed());
+}
+
+#[test]
+fn it_waits_for_the_extension_and_lives_through_its_end() {
+    let Some(site) = Site::new("survive_extension", &[]) else { return };
+    let mut client = site.app();
+    let state = "SELECT max(query) FROM pg_stat_activity WHERE backend_type = 'msgstatus worker'";
+    wait_until("it waits", || {
+        one::<Option<String>>(&mut client, state).is_some_and(|s| s.contains("CREATE EXTENSION"))
+    });
+    tables(&mut client);
+    site.stuck(&mut client, "SM1");
+    until_delivered(&mut client, "SM1");
+    let pid = worker(&mut client);
+    site.ask_and_wait(&mut client, "SM2");
+    quickly("DROP EXTENSION", || client.batch_execute("DROP EXTENSION msgstatus CASCADE").expect("DROP EXTENSION"));
+    site.twilio.behave();
+    client.batch_execute("DROP TABLE messages, delivery_log").expect("DROP TABLE");
+    wait_until("it waits again", || one::<Option<String>>(&mut client, state).is_some_and(|s| !s.contains("asking")));
+    tables(&mut client);
+    site.stuck(&mut client, "SM3");
+    until_delivered(&mut client, "SM3");
+    assert_eq!(worker(&mut client), pid, "it is the same process");
+}
+
+#[test]
+fn databases_can_be_dropped_while_it_waits_for_twilio() {
+    let Some(site) = Site::new("survive_drop", &[]) else { return };
+    let mut client = site.app();
+    tables(&mut client);
+    site.ask_and_wait(&mut client, "SM1");
+    assert!(one::<bool>(
+        &mut client,
+        "SELECT bool_and(xact_start IS NULL AND backend_xmin IS NULL) FROM pg_stat_activity WHERE backend_type = 'msgstatus worker'"
+    ));
+    drop(client);
+    let mut admin = site.server.connect("postgres");
+    admin.batch_execute("CREATE DATABASE other").expect("another database");
+    quickly("DROP DATABASE of another", || admin.batch_execute("DROP DATABASE other").expect("DROP DATABASE"));
+    quickly("CREATE DATABASE ... TEMPLATE", || {
+        admin.batch_execute("CREATE DATABASE copy TEMPLATE app").expect("CREATE DATABASE");
+    });
+    // It is back, and asks again what it could not finish.
+    let mut client = site.app();
+    wait_until("Twilio is asked", || {
+        site.twilio.count("concurrent") > 0
+            && one::<Option<i32>>(&mut client, "SELECT max(pid) FROM msgstatus.workers()").is_some()
+    });
+    drop(client);
+    quickly("DROP DATABASE of its own", || admin.batch_execute("DROP DATABASE app").expect("DROP DATABASE"));
+    site.twilio.behave();
+    admin.batch_execute("CREATE DATABASE app").expect("a database");
+    let mut client = site.app();
+    tables(&mut client);
+    site.stuck(&mut client, "SM2");
+    until_delivered(&mut client, "SM2");
+}
+
+#[test]
+fn it_ends_at_once_when_told_to_and_takes_up_where_it_was() {
+    let Some(site) = Site::new("survive_term", &[]) else { return };
+    let mut client = site.app();
+    tables(&mut client);
+    site.ask_and_wait(&mut client, "SM1");
+    let pid = worker(&mut client);
+    let began = Instant::now();
+    client.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("pg_terminate_backend");
+    wait_until("it is gone", || {
+        one::<i64>(&mut client, &format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}")) == 0
+    });
+    assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
+    site.twilio.behave();
+    until_delivered(&mut client, "SM1");
+    assert_eq!(one::<i64>(&mut client, "SELECT count(*) FROM delivery_log"), 1);
+    assert_eq!(one::<i32>(&mut client, "SELECT check_count FROM messages"), 1);
+    assert_eq!(one::<i64>(&mut client, "SELECT count(*) FROM msgstatus.poll_run WHERE message = 'interrupted'"), 1);
+    // A cancelled round gives its messages back.
+    site.ask_and_wait(&mut client, "SM2");
+    let pid = worker(&mut client);
+    client.execute("SELECT pg_cancel_backend($1)", &[&pid]).expect("pg_cancel_backend");
+    site.twilio.behave();
+    until_delivered(&mut client, "SM2");
+    assert_eq!(worker(&mut client), pid, "it is the same process");
+    // And so does a person's query.
+    site.ask_and_wait(&mut client, "SM3");
+    let pid = worker(&mut client);
+    client.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("pg_terminate_backend");
+    let began = Instant::now();
+    let error = client.batch_execute("SET statement_timeout = '300ms'; SELECT * FROM msgstatus.check_status('SM3')");
+    assert_eq!(error.expect_err("a timeout").code().expect("a code").code(), "57014");
+    assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
+}
+
+#[test]
+fn it_comes_back_after_a_crash() {
+    let Some(mut site) = Site::new("survive_crash", &[]) else { return };
+    let mut client = site.app();
+    tables(&mut client);
+    for (sid, of_the_postmaster) in [("SM1", false), ("SM2", true)] {
+        site.ask_and_wait(&mut client, sid);
+        let pid = if of_the_postmaster {
+            let file = site.server.directory().join("data/postmaster.pid");
+            let text = std::fs::read_to_string(file).expect("postmaster.pid");
+            text.lines().next().and_then(|pid| pid.parse().ok()).expect("a process")
+        } else {
+            worker(&mut client)
+        };
+        // SAFETY: a signal to a process of the server that this test started.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        wait_until("the connection is gone", || client.is_closed() || client.batch_execute("").is_err());
+        if of_the_postmaster {
+            wait_until("the server can be started", || {
+                // SAFETY: asks whether the process is there.
+                unsafe { libc::kill(pid, 0) != 0 }
+            });
+            site.restart();
+        }
+        client = site.app();
+        site.twilio.behave();
+        until_delivered(&mut client, sid);
+        assert_eq!(one::<i64>(&mut client, &format!("SELECT count(*) FROM delivery_log WHERE sid = '{sid}'")), 1);
+        assert_eq!(one::<i32>(&mut client, &format!("SELECT check_count FROM messages WHERE sid = '{sid}'")), 1);
+    }
+}
+
+#[test]
+fn settings_change_without_a_restart() {
+    let Some(site) = Site::new("survive_settings", &["msgstatus.max_checks=7"]) else { return };
+    let mut client = site.app();
+    tables(&mut client);
+    let pid = worker(&mut client);
+    // Read-only: it waits, and says so.
+    let state = "SELECT state FROM msgstatus.worker";
+    let set = |client: &mut Client, setting: &str| {
+        client.batch_execute(&format!("ALTER SYSTEM SET {setting}")).expect("ALTER SYSTEM");
+        client.batch_execute("SELECT pg_reload_conf()").expect("a reload");
+    };
+    set(&mut client, "default_transaction_read_only = on");
+    wait_until("it waits", || one::<String>(&mut client, state).contains("read-only"));
+    client.batch_execute("SET default_transaction_read_only = off").expect("a setting");
+    site.stuck(&mut client, "SM1");
+    set(&mut client, "default_transaction_read_only = off");
+    until_delivered(&mut client, "SM1");
+    // Timeouts for people do not strike it, and neither does the lack of connections.
+    set(&mut client, "statement_timeout = '1ms'");
+    set(&mut client, "idle_in_transaction_session_timeout = '1ms'");
+    client.batch_execute("SET statement_timeout = 0").expect("a setting");
+    site.stuck(&mut client, "SM2");
+    until_delivered(&mut client, "SM2");
+    // Another Twilio, another account.
+    let other = Twilio::start(&[]);
+    other.accounts(&[("AC00000000000000000000000000000009", "hush")]);
+    site.stuck(&mut client, "SM3");
+    set(&mut client, &format!("msgstatus.twilio_base_url = '{}'", other.url));
+    wait_until("the other is asked", || other.count("requests") > 0);
+    assert_eq!(worker(&mut client), pid, "it is the same process");
+    // Somebody else's rights: that needs a new connection.
+    client.batch_execute("CREATE ROLE asker LOGIN").expect("a role");
+    set(&mut client, "msgstatus.role = 'asker'");
+    set(&mut client, &format!("msgstatus.twilio_base_url = '{}'", site.twilio.url));
+    wait_until("it is another role's", || {
+        one(
+            &mut client,
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'msgstatus worker' AND usename = 'asker')",
+        )
+    });
+    site.stuck(&mut client, "SM4");
+    until_delivered(&mut client, "SM4");
+}
