@@ -37,6 +37,7 @@ check:
 
 bench:
 	bench/run $(PG)
+	bench/poll $(PG)
 
 install:
 	scripts/install

@@ -65,10 +65,11 @@ fn work(number: usize) -> Result<()> {
     let mut trigger = "start";
     loop {
         if process::reload_settings() {
-            if gucs::role() != role {
-                process::start_anew("msgstatus.role has changed");
-            }
             rounds.settings_changed();
+        }
+        // Also after a reload in the middle of a round.
+        if gucs::role() != role {
+            process::start_anew("msgstatus.role has changed");
         }
         if Instant::now() >= next_round {
             // From start to start; a round that takes longer than that is followed by the next at once.

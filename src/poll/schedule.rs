@@ -6,36 +6,55 @@ use crate::errors::Result;
 use crate::spi::Spi;
 use pgrx::pg_sys;
 
+/// Status, from which age on, and how often (or never again); times are in the session's own form.
+type Tier = (String, String, Option<String>);
+
 /// A schedule of `msgstatus.poll_schedule`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
     pub name: String,
-    /// Status, from which age on, and how often; the highest age first. Times are in the session's own form.
-    pub tiers: Vec<(String, String, Option<String>)>,
+    /// By status, the highest age first.
+    pub tiers: Vec<Tier>,
+    /// The lowest age of all: a younger message is not asked about, whatever its status.
+    pub from: Option<String>,
 }
 
 impl Schedule {
     pub fn read(name: &str) -> Result<Schedule> {
         let spi = Spi::connect()?;
-        let sql = "SELECT s.status::pg_catalog.text, s.min_age::pg_catalog.text, s.interval::pg_catalog.text \
-                   FROM msgstatus.poll_schedule s WHERE s.schedule OPERATOR(pg_catalog.=) $1 \
-                   ORDER BY s.status, s.min_age DESC";
+        let sql = "SELECT s.status::pg_catalog.text, s.min_age::pg_catalog.text, s.interval::pg_catalog.text, \
+                   (pg_catalog.min(s.min_age) OVER ())::pg_catalog.text FROM msgstatus.poll_schedule s \
+                   WHERE s.schedule OPERATOR(pg_catalog.=) $1 ORDER BY s.status, s.min_age DESC";
         let rows = spi.once(sql, &[pg_sys::TEXTOID], &[Some(text_datum(&to_server(name)))])?;
         let tier = |i| Some((rows.string(i, 0)?, rows.string(i, 1)?, rows.string(i, 2)));
-        Ok(Schedule { name: name.to_owned(), tiers: (0..rows.len()).filter_map(tier).collect() })
+        Ok(Schedule {
+            name: name.to_owned(),
+            tiers: (0..rows.len()).filter_map(tier).collect(),
+            from: rows.string(0, 3),
+        })
     }
 
     /// How often a message of this status and age is asked about, as SQL; NULL is never. The rows become part of the
     /// statement, which looks at thousands of messages. An unknown age is the longest.
     pub fn interval(&self, status: &str, age: &str) -> String {
         let quoted = |text: &str| pgrx::spi::quote_literal(text);
+        // Most statuses have the same tiers as another: each set is written once.
+        let mut sets: Vec<(Vec<String>, Vec<&Tier>)> = Vec::new();
+        for tiers in self.tiers.chunk_by(|a, b| a.0 == b.0) {
+            let label = format!("{}::msgstatus.delivery_status", quoted(&tiers[0].0));
+            let same = |set: &Tier, tier: &Tier| (&set.1, &set.2) == (&tier.1, &tier.2);
+            let known = sets
+                .iter_mut()
+                .find(|(_, set)| set.len() == tiers.len() && set.iter().zip(tiers).all(|(set, tier)| same(set, tier)));
+            match known {
+                Some((labels, _)) => labels.push(label),
+                None => sets.push((vec![label], tiers.iter().collect())),
+            }
+        }
         let mut cases = String::new();
-        let mut tiers = self.tiers.as_slice();
-        while let Some((label, ..)) = tiers.first() {
-            let end = tiers.iter().position(|t| t.0 != *label).unwrap_or(tiers.len());
-            let (mine, rest) = tiers.split_at(end);
-            cases.push_str(&format!(" WHEN {}::msgstatus.delivery_status THEN CASE", quoted(label)));
-            for (i, (_, age_from, every)) in mine.iter().enumerate() {
+        for (labels, tiers) in sets {
+            cases.push_str(&format!(" WHEN {status} IN ({}) THEN CASE", labels.join(", ")));
+            for (i, (_, age_from, every)) in tiers.into_iter().enumerate() {
                 let unknown = if i == 0 { format!("{age} IS NULL OR ") } else { String::new() };
                 let every = every.as_deref().map_or("NULL".to_owned(), quoted);
                 cases.push_str(&format!(
@@ -44,11 +63,10 @@ impl Schedule {
                 ));
             }
             cases.push_str(" END");
-            tiers = rest;
         }
         if cases.is_empty() {
             return "NULL::pg_catalog.interval".to_owned();
         }
-        format!("(CASE {status}{cases} END)")
+        format!("(CASE{cases} END)")
     }
 }

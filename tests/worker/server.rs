@@ -73,13 +73,21 @@ impl Server {
         Some(server)
     }
 
+    /// A standby of another one, with these settings.
+    pub fn standby(name: &str, of: &Server, settings: &[&str]) -> Server {
+        let mut server = Server { name: name.to_owned(), major: of.major.clone(), env: HashMap::new(), stop: true };
+        server.begin(&["standby", name, &of.major, &of.name], settings);
+        server
+    }
+
     /// Starts it with these settings, from where it was.
     pub fn start(&mut self, settings: &[&str]) {
-        let with: [&[&str]; 3] = [
-            &["start", &self.name, &self.major],
-            settings,
-            &["shared_preload_libraries=msgstatus", "max_worker_processes=64"],
-        ];
+        let (name, major) = (self.name.clone(), self.major.clone());
+        self.begin(&["start", &name, &major], settings);
+    }
+
+    fn begin(&mut self, action: &[&str], settings: &[&str]) {
+        let with: [&[&str]; 3] = [action, settings, &["shared_preload_libraries=msgstatus", "max_worker_processes=64"]];
         script(&with.concat());
         self.env = script(&["env", &self.name, &self.major])
             .lines()

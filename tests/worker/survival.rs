@@ -261,3 +261,23 @@ fn settings_change_without_a_restart() {
     site.stuck(&mut client, "SM4");
     until_delivered(&mut client, "SM4");
 }
+
+#[test]
+fn a_standby_asks_when_it_is_promoted() {
+    let Some(site) = Site::new("survive_primary", &[]) else { return };
+    let mut client = site.app();
+    tables(&mut client);
+    let settings: Vec<&str> = site.settings.iter().map(String::as_str).collect();
+    let standby = Server::standby("survive_standby", &site.server, &settings);
+    let mut there = standby.connect("app");
+    wait_until("it has the tables", || one(&mut there, "SELECT to_regclass('messages') IS NOT NULL"));
+    assert_eq!(one::<String>(&mut there, "SELECT state FROM msgstatus.worker"), "not running");
+    let error = there.query("SELECT * FROM msgstatus.poll()", &[]).expect_err("a standby");
+    assert_eq!(error.code().expect("a code").code(), "25006");
+    assert!(there.query("SELECT * FROM msgstatus.due()", &[]).is_ok(), "one may look");
+    drop(client);
+    site.server.stop();
+    there.batch_execute("SELECT pg_promote()").expect("pg_promote");
+    site.stuck(&mut there, "SM1");
+    until_delivered(&mut there, "SM1");
+}

@@ -176,8 +176,15 @@ impl Due {
         let Terms { count, checked, next, began, .. } = terms;
         let wanted = format!("coalesce({next} OPERATOR(pg_catalog.=) '-infinity'::pg_catalog.timestamptz, false)");
         let from = format!("CROSS JOIN LATERAL (SELECT pg_catalog.now() OPERATOR(pg_catalog.-) {began}) AS a(age)");
+        // Most of what is under way is younger than any tier, which is quick to see.
+        let young = schedule.from.as_deref().map_or("false".to_owned(), |from| {
+            let from = pgrx::spi::quote_literal(from);
+            format!(
+                "{began} OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.-) {from}::pg_catalog.interval)"
+            )
+        });
         let condition = format!(
-            "({wanted} OR coalesce({next} OPERATOR(pg_catalog.<=) pg_catalog.now(), true) \
+            "({wanted} OR NOT coalesce({young}, false)) AND ({wanted} OR coalesce({next} OPERATOR(pg_catalog.<=) pg_catalog.now(), true) \
              AND {count} OPERATOR(pg_catalog.<) $1 AND CASE WHEN {checked} IS NULL THEN {interval} IS NOT NULL \
              ELSE coalesce({checked} OPERATOR(pg_catalog.+) {interval} OPERATOR(pg_catalog.<=) pg_catalog.now(), false) END \
              AND NOT ({given_up}))",

@@ -71,6 +71,8 @@ struct Scene {
     accounts: Vec<Account>,
     #[serde(default)]
     messages: Vec<NewMessage>,
+    #[serde(default)]
+    generate: Vec<Generate>,
 }
 
 /// Sets the accounts and messages that there are from the start.
@@ -78,6 +80,11 @@ pub fn set_scene(simulator: &Simulator, scene: &[u8]) -> Result<(), String> {
     let scene: Scene = parse(scene).map_err(|refused| refused.0)?;
     *write(&simulator.accounts) = Accounts::from_iter(scene.accounts);
     add(simulator, scene.messages);
+    for order in scene.generate {
+        let messages = order.messages()?;
+        let mut store = write(&simulator.messages);
+        messages.into_iter().for_each(|message| store.insert(message));
+    }
     Ok(())
 }
 

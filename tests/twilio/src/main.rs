@@ -17,7 +17,7 @@ const USAGE: &str =
 struct Options {
     listen: String,
     tls: Option<ServerConfig>,
-    /// JSON, `{"accounts": [...], "messages": [...]}` as the control takes them.
+    /// JSON, `{"accounts": [...], "messages": [...], "generate": [...]}` as the control takes them.
     scene: Option<Vec<u8>>,
 }
 
