@@ -16,8 +16,8 @@ use std::time::Duration;
 /// Rounds are remembered for so many days.
 const KEPT: &str = "30 days";
 
-/// Acts as the owner of the table, whoever calls.
-fn as_owner() -> Result<ActAs> {
+/// Acts as the owner of the table, and of the extension, whoever calls.
+pub fn as_owner() -> Result<ActAs> {
     // SAFETY: syscache look-up by name and namespace.
     let oid = unsafe { pg_sys::get_relname_relid(c"poll_run".as_ptr(), extension_schema()) };
     Ok(ActAs::owner(resolve::existing(oid, "msgstatus.poll_run")?.owner, false))

@@ -1,5 +1,6 @@
 //! Waking the worker of this database, once what it should see is committed.
 
+use super::runs;
 use crate::errors::Result;
 use crate::spi::Spi;
 use pgrx::pg_sys;
@@ -17,6 +18,8 @@ pub fn at_commit() -> Result<()> {
         // SAFETY: registered once a backend, as a function that stays loaded with this library.
         unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
     }
+    // Who may ask for a check need not be allowed to see processes.
+    let _owner = runs::as_owner()?;
     let spi = Spi::connect()?;
     let sql = "SELECT w.pid FROM msgstatus.workers() w \
                WHERE w.database OPERATOR(pg_catalog.=) pg_catalog.current_database() AND w.pid IS NOT NULL";

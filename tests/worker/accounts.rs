@@ -1,4 +1,4 @@
-//! Many accounts in one database.
+//! Many accounts in one database, and people with few rights.
 
 use crate::server::{Bench, DELIVERED, wait_until};
 use serde_json::json;
@@ -59,4 +59,28 @@ fn messages_of_unknown_accounts_are_left_alone() {
     assert!(b.one::<bool>("SELECT check_count = 0 AND next_check_at IS NULL FROM messages WHERE sid = 'SM1'"));
     let error = b.client.query("SELECT * FROM msgstatus.check_status('SM1')", &[]).expect_err("no credentials");
     assert_eq!(error.code().expect("a code").code(), "55000");
+}
+
+#[test]
+fn people_need_no_rights_on_tables_to_ask() {
+    let Some(mut b) = Bench::new("stuck", &["msgstatus.poll_interval = 3600"]) else { return };
+    b.stuck(&["SM1", "SM2"], "3 hours", DELIVERED);
+    b.stuck(&["SM3"], "1 minute", DELIVERED);
+    let pid = b.worker();
+    b.client
+        .batch_execute(&format!(
+            "CREATE ROLE asker_{pid}; GRANT EXECUTE ON FUNCTION msgstatus.poll(integer, regclass), msgstatus.check_status(text) TO asker_{pid};
+             CREATE ROLE requester_{pid}; GRANT SELECT, UPDATE ON messages TO requester_{pid};
+             SET ROLE asker_{pid}"
+        ))
+        .expect("roles");
+    assert_eq!(b.rows("SELECT status FROM msgstatus.check_status('SM1')").len(), 1);
+    assert_eq!(b.rows("SELECT * FROM msgstatus.poll() WHERE changed").len(), 1);
+    for sql in ["SELECT * FROM messages", "SELECT * FROM msgstatus.poll_run", "SELECT msgstatus.request_check('SM3')"] {
+        assert_eq!(b.client.query(sql, &[]).expect_err(sql).code().expect(sql).code(), "42501", "{sql}");
+    }
+    b.client.batch_execute(&format!("RESET ROLE; SET ROLE requester_{pid}")).expect("another role");
+    b.run("SELECT msgstatus.request_check('SM3')", &[]);
+    b.client.batch_execute("RESET ROLE").expect("the first role");
+    b.until_status("SM3", "delivered");
 }
