@@ -82,7 +82,7 @@ fn poll(args: &Args) -> Result<Option<Datum>> {
         return Ok(None);
     };
     let began = crate::twilio::now();
-    let terms = Terms { most, messages, accounts: &accounts, resting: &[], wanted: false };
+    let terms = Terms { most, accounts: &accounts, resting: &[], wanted: false };
     let mut round = Round::new(claim::due(&pairs, &terms)?, false);
     ask(&mut round, &pairs, &accounts)?;
     for (pair, _) in &pairs {

@@ -31,8 +31,6 @@ pub struct Due {
 /// What a round may take.
 pub struct Terms<'a> {
     pub most: i32,
-    /// Only of this table.
-    pub messages: Option<Oid>,
     pub accounts: &'a Accounts,
     /// Accounts that are left alone for now.
     pub resting: &'a [String],

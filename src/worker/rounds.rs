@@ -135,7 +135,6 @@ impl Rounds {
             Ok(accounts) => {
                 let terms = Terms {
                     most: gucs::poll_batch(),
-                    messages: None,
                     accounts: &accounts,
                     resting: &self.rests.resting(),
                     wanted: trigger == "request",

@@ -234,3 +234,72 @@ fn twilios_clock_may_be_off() {
     // Three seconds later it was delivered, and a minute later it had a price, with which the resource changed last.
     assert_eq!(ago, "delivered 02:59:00");
 }
+
+#[test]
+fn tables_of_every_kind_can_be_asked_about() {
+    let Some(mut b) = Bench::new("stuck", &[RARELY]) else { return };
+    let account = b.account(0);
+    // Partitioned, with a key that is not the SID, times without a zone, names to be quoted, and a log that holds labels
+    // and keeps neither source nor payload.
+    b.client
+        .batch_execute(
+            r#"SET timezone = 'Asia/Kolkata';
+             CREATE TABLE "Odd msgs" (id bigint PRIMARY KEY, "Sid, of Twilio" varchar(64), acct varchar(40),
+                 "State" msgstatus.delivery_status, made timestamp, "asked at" timestamp(0), asked bigint, "next" timestamp,
+                 cost text, unit text, parts bigint) PARTITION BY RANGE (id);
+             CREATE TABLE odd_1 PARTITION OF "Odd msgs" FOR VALUES FROM (0) TO (10);
+             CREATE TABLE odd_2 PARTITION OF "Odd msgs" FOR VALUES FROM (10) TO (20);
+             CREATE TABLE "Odd log" (id bigint, "State" msgstatus.delivery_status, at timestamp DEFAULT (now() AT TIME ZONE 'UTC'));
+             CREATE INDEX ON "Odd log" (id);
+             SELECT msgstatus.attach('"Odd msgs"', '"Odd log"', message_key => 'id', log_key => 'id', status => 'State',
+                 log_status => 'State', level => 'row', poll => 'stuck', columns => '{"sid": "Sid, of Twilio",
+                 "account_sid": "acct", "created_at": "made", "last_checked_at": "asked at", "check_count": "asked",
+                 "next_check_at": "next", "price": "cost", "price_unit": "unit", "num_segments": "parts", "log.created_at": "at"}');"#,
+        )
+        .expect("odd tables");
+    b.run(
+        r#"INSERT INTO "Odd msgs" (id, "Sid, of Twilio", acct, "State", made)
+           SELECT i, 'SM' || i, $1, 'sent', now() AT TIME ZONE 'UTC' - interval '3 hours' FROM generate_series(9, 11) i"#,
+        &[&account],
+    );
+    b.at_twilio(&["SM9", "SM11"], &account, "3 hours", DELIVERED);
+    b.at_twilio(&["SM10"], &account, "3 hours", SENT);
+    let rows = b.rows("SELECT sid || ' ' || new_status FROM msgstatus.poll(messages => '\"Odd msgs\"') ORDER BY 1");
+    let rows: Vec<String> = rows.iter().map(|r| r.get(0)).collect();
+    assert_eq!(rows, ["SM10 sent", "SM11 delivered", "SM9 delivered"]);
+    let books = r#"SELECT concat_ws(' ', id, "State", asked, now() AT TIME ZONE 'UTC' - "asked at" < '1 min', "next", cost, unit, parts)
+                     FROM "Odd msgs" ORDER BY id"#;
+    let rows: Vec<String> = b.rows(books).iter().map(|r| r.get(0)).collect();
+    assert_eq!(
+        rows,
+        ["9 delivered 1 t -0.00750 USD 1", "10 sent 1 t -0.00750 USD 1", "11 delivered 1 t -0.00750 USD 1",]
+    );
+    assert!(b.rows("SELECT * FROM msgstatus.poll()").is_empty(), "it was just asked about");
+    // The worker's way: with leases, and by request.
+    b.at_twilio(&["SM10"], &account, "3 hours", DELIVERED);
+    b.run("SELECT msgstatus.request_check('SM10')", &[]);
+    wait_until("the worker has asked", || {
+        b.one(r#"SELECT "State" = 'delivered' AND "next" IS NULL FROM "Odd msgs" WHERE id = 10"#)
+    });
+    assert_eq!(b.rows("SELECT * FROM msgstatus.check_status('SM10')").len(), 1);
+}
+
+#[test]
+fn tables_with_few_columns_can_be_asked_about() {
+    let Some(mut b) = Bench::new("stuck", &["msgstatus.poll_interval = 3600"]) else { return };
+    let account = b.account(0);
+    b.client
+        .batch_execute(
+            "CREATE TABLE few (sid text PRIMARY KEY, status msgstatus.delivery_status, account_sid text);
+             CREATE TABLE few_log (sid text, status text);
+             CREATE INDEX ON few_log (sid);
+             SELECT msgstatus.attach('few', 'few_log', poll => 'eager')",
+        )
+        .expect("small tables");
+    b.run("INSERT INTO few VALUES ('SM1', 'sent', $1), ('SM2', 'queued', $1)", &[&account]);
+    b.at_twilio(&["SM1"], &account, "3 hours", DELIVERED);
+    b.at_twilio(&["SM2"], &account, "3 hours", SENT);
+    let rows = b.rows("SELECT sid || ' ' || new_status FROM msgstatus.poll(messages => 'few') ORDER BY 1");
+    let rows: Vec<String> = rows.iter().map(|r| r.get(0)).collect();
+    assert_eq!(rows, ["SM1 delivered", "SM2 sent"]);
+}

@@ -153,3 +153,35 @@ fn certificates_are_verified() {
     assert_eq!(code, "08006");
     assert!(text.contains("certificate"), "{text}");
 }
+
+#[test]
+fn credentials_come_from_a_file_the_settings_or_the_environment() {
+    let twilio = Twilio::start(&[]);
+    let Some(mut server) = Server::fresh("secret_sources", &[]) else { return };
+    twilio.account_with_key(ACCOUNT, SECRET, "SK1", "secret-of-the-key");
+    let base = format!("msgstatus.twilio_base_url={}", twilio.url);
+    server.environment = vec![("TWILIO_ACCOUNT_SID", ACCOUNT.to_owned()), ("TWILIO_AUTH_TOKEN", SECRET.to_owned())];
+    server.start(&[&base]);
+    drop(tables(&server, &twilio));
+    let asked_as = |server: &Server| -> String {
+        twilio.reset_stats();
+        server.connect("postgres").query("SELECT * FROM msgstatus.check_status('SM1')", &[]).expect("an answer");
+        twilio.requests()[0]["user"].as_str().expect("a name").to_owned()
+    };
+    assert_eq!(asked_as(&server), ACCOUNT);
+    // The settings go before the environment, whose token is wrong now.
+    server.environment[1].1 = "wrong".to_owned();
+    let (account, token) =
+        (format!("msgstatus.twilio_account_sid={ACCOUNT}"), format!("msgstatus.twilio_auth_token={SECRET}"));
+    server.start(&[&base, &account, &token]);
+    assert_eq!(asked_as(&server), ACCOUNT);
+    // And the file before both.
+    let file =
+        server.secret_file("twilio.toml", &format!("[{ACCOUNT}]\napi_key = 'SK1'\napi_secret = 'secret-of-the-key'\n"));
+    server.start(&[&base, &account, &token, &format!("msgstatus.credentials_file={file}")]);
+    assert_eq!(asked_as(&server), "SK1");
+    server.environment.clear();
+    server.start(&[&base]);
+    let (code, text) = error(&mut server.connect("postgres"), "SELECT * FROM msgstatus.check_status('SM1')");
+    assert!(code == "55000" && text.contains("msgstatus.credentials_file"), "{text}");
+}

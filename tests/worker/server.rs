@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Databases of the shared server, one for each test.
-const DATABASES: usize = 24;
+const DATABASES: usize = 32;
 
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, || condition().then_some(()));
@@ -37,15 +37,22 @@ pub struct Server {
     name: String,
     major: String,
     pub env: HashMap<String, String>,
+    /// What the server itself finds in its environment.
+    pub environment: Vec<(&'static str, String)>,
     stop: bool,
 }
 
 fn script(arguments: &[&str]) -> String {
+    script_with(arguments, &[])
+}
+
+fn script_with(arguments: &[&str], environment: &[(&'static str, String)]) -> String {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(root.join("scripts/cluster"))
         .args(arguments)
         .env_remove("PGHOST")
         .env_remove("PGPORT")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .output()
         .expect("scripts/cluster");
     assert!(output.status.success(), "scripts/cluster {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -68,14 +75,21 @@ impl Server {
     /// A fresh cluster with these settings, stopped at the end.
     pub fn fresh(name: &str, settings: &[&str]) -> Option<Server> {
         let major = major()?;
-        let mut server = Server { name: name.to_owned(), major, env: HashMap::new(), stop: true };
+        let mut server =
+            Server { name: name.to_owned(), major, env: HashMap::new(), environment: Vec::new(), stop: true };
         server.start(&[&["--fresh"], settings].concat());
         Some(server)
     }
 
     /// A standby of another one, with these settings.
     pub fn standby(name: &str, of: &Server, settings: &[&str]) -> Server {
-        let mut server = Server { name: name.to_owned(), major: of.major.clone(), env: HashMap::new(), stop: true };
+        let mut server = Server {
+            name: name.to_owned(),
+            major: of.major.clone(),
+            env: HashMap::new(),
+            environment: Vec::new(),
+            stop: true,
+        };
         server.begin(&["standby", name, &of.major, &of.name], settings);
         server
     }
@@ -88,7 +102,7 @@ impl Server {
 
     fn begin(&mut self, action: &[&str], settings: &[&str]) {
         let with: [&[&str]; 3] = [action, settings, &["shared_preload_libraries=msgstatus", "max_worker_processes=64"]];
-        script(&with.concat());
+        script_with(&with.concat(), &self.environment);
         self.env = script(&["env", &self.name, &self.major])
             .lines()
             .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
@@ -111,7 +125,7 @@ impl Server {
 
     pub fn try_connect(&self, database: &str) -> Result<Client, postgres::Error> {
         let (host, port) = (&self.env["PGHOST"], &self.env["PGPORT"]);
-        let parameters = format!("host={host} port={port} user=postgres dbname={database} connect_timeout=5");
+        let parameters = format!("host={host} port={port} user=postgres dbname='{database}' connect_timeout=5");
         Client::connect(&parameters, NoTls)
     }
 
@@ -147,7 +161,8 @@ fn shared() -> Option<&'static Server> {
     let server = SHARED.get_or_init(|| {
         let major = major()?;
         // The file is there before the server is, as a person would have it.
-        let mut server = Server { name: "worker".to_owned(), major, env: HashMap::new(), stop: false };
+        let mut server =
+            Server { name: "worker".to_owned(), major, env: HashMap::new(), environment: Vec::new(), stop: false };
         server.start(&["--fresh"]);
         let credentials: String = (0..DATABASES)
             .flat_map(|n| [0, 1, 2].map(|k| format!("[{}]\nauth_token = \"{}\"\n", account(n, k), token(n, k))))

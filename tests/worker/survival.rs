@@ -281,3 +281,26 @@ fn a_standby_asks_when_it_is_promoted() {
     site.stuck(&mut there, "SM1");
     until_delivered(&mut there, "SM1");
 }
+
+#[test]
+fn every_database_has_a_worker_of_its_own_and_none_needs_a_free_connection() {
+    let Some(mut site) = Site::new("survive_several", &["max_connections=8"]) else { return };
+    site.server.connect("postgres").batch_execute("CREATE DATABASE \"another one\"").expect("a database");
+    site.settings[0] = "msgstatus.databases=app, another one, not there, app".to_owned();
+    site.restart();
+    let mut clients = vec![site.app(), site.server.connect("another one")];
+    for client in &mut clients {
+        tables(client);
+    }
+    while let Ok(client) = site.server.try_connect("app") {
+        clients.push(client);
+    }
+    for (client, sid) in clients.iter_mut().take(2).zip(["SM1", "SM2"]) {
+        site.stuck(client, sid);
+        until_delivered(client, sid);
+    }
+    let rows =
+        clients[0].query("SELECT database, pid IS NOT NULL FROM msgstatus.worker ORDER BY 1", &[]).expect("workers");
+    let rows: Vec<(String, bool)> = rows.iter().map(|r| (r.get(0), r.get(1))).collect();
+    assert_eq!(rows, [("another one".to_owned(), true), ("app".to_owned(), true), ("not there".to_owned(), false)]);
+}

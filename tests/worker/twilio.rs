@@ -41,6 +41,13 @@ impl Twilio {
         self.call("PUT", "accounts", Some(&Value::from(all).to_string()));
     }
 
+    /// One account, with a key of its own beside its token.
+    pub fn account_with_key(&self, sid: &str, token: &str, key: &str, secret: &str) {
+        let account =
+            serde_json::json!({"sid": sid, "auth_token": token, "api_keys": [{"sid": key, "secret": secret}]});
+        self.call("PUT", "accounts", Some(&Value::from(vec![account]).to_string()));
+    }
+
     pub fn put_messages(&self, messages: &str) {
         self.call("POST", "messages", Some(messages));
     }
