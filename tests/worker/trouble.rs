@@ -9,7 +9,8 @@ const AT_ONCE: &str = "msgstatus.poll_delay = 0";
 /// What `poll()` says of the only message while Twilio does this.
 fn error_of(b: &mut Bench, rules: Value) -> Option<String> {
     b.twilio.misbehave(rules);
-    b.run("UPDATE messages SET next_check_at = '-infinity'", &[]);
+    // Due by its schedule: what is asked for by hand the worker may take, whatever wakes it.
+    b.run("UPDATE messages SET next_check_at = NULL, last_checked_at = NULL, check_count = 0", &[]);
     let rows = b.rows("SELECT error FROM msgstatus.poll()");
     assert_eq!(rows.len(), 1);
     rows[0].get(0)
