@@ -127,7 +127,10 @@ impl Columns {
             message.as_deref(),
         )?;
         let polled = self.source.is_some_and(|a| row.get(a.number).is_some_and(|d| a.with_text(d, |s| s == b"poll")));
-        let asked = polled.then(|| created_at.unwrap_or(event.at));
+        // SAFETY: reads when the transaction began.
+        let now = || unsafe { pgrx::pg_sys::GetCurrentTransactionStartTimestamp() };
+        // Not the event's own time, which may be long ago.
+        let asked = polled.then(|| created_at.unwrap_or_else(now));
         Some(Said { event, asked })
     }
 }

@@ -75,6 +75,8 @@ fn work(number: usize) -> Result<()> {
             // From start to start; a round that takes longer than that is followed by the next at once.
             next_round = Instant::now() + rounds.run(trigger);
             trigger = "interval";
+            // Who asked for a check meanwhile woke a worker that was busy.
+            rounds.run("request");
         }
         if Instant::now() >= next_settle {
             next_settle = Instant::now() + SETTLE_EVERY;

@@ -108,22 +108,26 @@ impl Round {
         let mut entries: Vec<Entry> = Vec::new();
         let mut places: Vec<(usize, Outcome)> = Vec::new();
         let (mut others, mut reports) = (Vec::new(), HashMap::new());
+        // A message may be spoken of twice at once: fetched and on a page, or on two pages. The first word counts.
+        let (mut taken, mut shown) = (HashSet::new(), HashSet::new());
         for said in said {
             match said {
                 Said::Reports { reports: all, .. } => {
                     for report in all {
                         let sid = report.message.sid.as_deref().unwrap_or_default();
                         match self.open(sid, table) {
+                            Some(i) if !taken.insert(i) => {}
                             Some(i) => {
                                 entries.push(Entry { key: &self.due[i].key, what: What::Answer(report) });
                                 reports.insert(i, report);
                             }
-                            None => others.push(&**report),
+                            None if shown.insert(sid) => others.push(&**report),
+                            None => {}
                         }
                     }
                 }
                 Said::Silent { sid, why } => {
-                    if let Some(i) = self.open(sid, table) {
+                    if let Some(i) = self.open(sid, table).filter(|&i| taken.insert(i)) {
                         let what = match why {
                             Failure::NotFound => What::Gone,
                             Failure::Refused(..) | Failure::NotAsked(_) => What::Returned,
@@ -135,6 +139,9 @@ impl Round {
                 }
                 Said::Stopped { why, unasked, .. } => {
                     for i in unasked.iter().filter_map(|sid| self.open(sid, table)) {
+                        if !taken.insert(i) {
+                            continue;
+                        }
                         entries.push(Entry { key: &self.due[i].key, what: What::Returned });
                         places.push((i, Outcome::Returned(why.to_string())));
                     }

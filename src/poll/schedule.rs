@@ -53,7 +53,8 @@ impl Schedule {
         }
         let mut cases = String::new();
         for (labels, tiers) in sets {
-            cases.push_str(&format!(" WHEN {status} IN ({}) THEN CASE", labels.join(", ")));
+            let labels = labels.join(", ");
+            cases.push_str(&format!(" WHEN {status} OPERATOR(pg_catalog.=) ANY (ARRAY[{labels}]) THEN CASE"));
             for (i, (_, age_from, every)) in tiers.into_iter().enumerate() {
                 let unknown = if i == 0 { format!("{age} IS NULL OR ") } else { String::new() };
                 let every = every.as_deref().map_or("NULL".to_owned(), quoted);

@@ -41,6 +41,9 @@ pub fn settle_in() {
         (c"lock_timeout", LOCK_TIMEOUT),
         // A standby that is gone must not hold the worker up.
         (c"synchronous_commit", c"local"),
+        // It would end the process; the lock timeout bounds what the worker waits for.
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        (c"transaction_timeout", c"0"),
     ] {
         // SAFETY: NUL-terminated strings; the settings are for the life of the process.
         unsafe {

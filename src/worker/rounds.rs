@@ -47,8 +47,9 @@ pub struct Rounds {
     /// By how much Twilio's clock is ahead, by account.
     clocks: HashMap<String, Time>,
     rests: Rests,
-    /// Has the work of a worker before this one been tidied up?
+    /// Has the work of a worker before this one been tidied up? And has it in a transaction that is not committed yet?
     tidy: bool,
+    tidying: bool,
 }
 
 /// How a round begins.
@@ -79,7 +80,9 @@ impl Rounds {
     /// Runs a round. Gives the time from its start to that of the next.
     pub fn run(&mut self, trigger: &str) -> Duration {
         let interval = gucs::poll_interval();
-        match transaction("looking for messages that are due", || self.begin(trigger)) {
+        let begun = transaction("looking for messages that are due", || self.begin(trigger));
+        self.tidy |= begun.is_ok() && self.tidying;
+        match begun {
             Ok(Begun::Waiting(why)) => {
                 idle(why);
                 interval.min(SOON)
@@ -127,7 +130,7 @@ impl Rounds {
         };
         if !self.tidy {
             claim::end_leases(&pairs, &runs::end_interrupted()?)?;
-            self.tidy = true;
+            self.tidying = true;
         }
         let mut tally = crate::poll::round::Tally::default();
         let (mut due, mut able) = (Vec::new(), None);
@@ -295,15 +298,18 @@ impl Rounds {
 
     fn end(&mut self, run: i64, round: &mut Round, tables: &[(Oid, Schedule)]) {
         for (oid, _) in tables {
-            let settled = transaction("ending a round", || {
-                let Some(pair) = is_extension_there().then(|| cache::still(*oid)).transpose()?.flatten() else {
-                    return Ok(());
-                };
-                round.give_back(&pair)?;
-                round.mark_unknown(&pair, gucs::poll_batch())
-            });
-            if let Err(failed) = settled {
-                self.failed("ending a round", &failed);
+            // Two transactions: what is given back is given back, whatever becomes of the rest.
+            for last in [false, true] {
+                let settled = transaction("ending a round", || {
+                    match is_extension_there().then(|| cache::still(*oid)).transpose()?.flatten() {
+                        Some(pair) if last => round.mark_unknown(&pair, gucs::poll_batch()),
+                        Some(pair) => round.give_back(&pair),
+                        None => Ok(()),
+                    }
+                });
+                if let Err(failed) = settled {
+                    self.failed("ending a round", &failed);
+                }
             }
         }
         let ended =

@@ -143,6 +143,24 @@ fn a_page_helps_messages_that_were_not_asked_about() {
     wait_until("all are right", || b.one("SELECT count(*) = 0 FROM messages WHERE status <> 'delivered'"));
     let requests = b.twilio.count("requests");
     assert!(requests <= 4, "{requests} requests");
+    // One is fetched first, and is on the page too.
+    let twice = "SELECT count(*) FROM (SELECT sid FROM delivery_log GROUP BY sid HAVING count(*) > 1) AS t";
+    assert_eq!(b.one::<i64>(twice), 0);
+    assert_eq!(b.one::<i64>("SELECT count(*) FROM messages WHERE check_count <> 1"), 0);
+}
+
+#[test]
+fn a_message_that_is_fetched_and_listed_is_written_once() {
+    let Some(mut b) = Bench::new("stuck", &[RARELY, "msgstatus.poll_delay = 0"]) else { return };
+    let account = b.account(0);
+    let sids: Vec<String> = (0..60).map(|i| format!("SM{i:032x}")).collect();
+    let sids: Vec<&str> = sids.iter().map(String::as_str).collect();
+    b.at_twilio(&sids, &account, "3 hours", SENT);
+    b.in_table(&sids, &account, "3 hours", "sent");
+    assert_eq!(b.rows("SELECT * FROM msgstatus.poll()").len(), 60);
+    assert!(b.twilio.count("lists") > 0 && b.twilio.count("fetches") > 0);
+    assert_eq!(b.one::<i64>("SELECT count(*) FROM delivery_log"), 60);
+    assert_eq!(b.one::<i64>("SELECT count(*) FROM messages WHERE check_count = 1"), 60);
 }
 
 #[test]

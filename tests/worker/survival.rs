@@ -236,9 +236,9 @@ fn settings_change_without_a_restart() {
     set(&mut client, "default_transaction_read_only = off");
     until_delivered(&mut client, "SM1");
     // Timeouts for people do not strike it, and neither does the lack of connections.
+    client.batch_execute("SET statement_timeout = 0").expect("a setting");
     set(&mut client, "statement_timeout = '1ms'");
     set(&mut client, "idle_in_transaction_session_timeout = '1ms'");
-    client.batch_execute("SET statement_timeout = 0").expect("a setting");
     site.stuck(&mut client, "SM2");
     until_delivered(&mut client, "SM2");
     // Another Twilio, another account.

@@ -41,8 +41,11 @@ pub fn keep_books(m: &Mapping, shape: &Shape) -> Option<String> {
     let mut changes = Vec::new();
     if let Some(column) = &p.next_check_at {
         let value = write_time("v.next_check_at", types.next_check_at.as_ref());
-        changes.push(format!("m.{} IS DISTINCT FROM {value}", quote(column)));
-        set.push(format!("{} = {value}", quote(column)));
+        let column = quote(column);
+        changes.push(format!(
+            "coalesce(m.{column} OPERATOR(pg_catalog.<>) {value}, m.{column} IS NOT NULL OR {value} IS NOT NULL)"
+        ));
+        set.push(format!("{column} = {value}"));
     }
     let cast = |value: &str, sql_type: &Option<String>| {
         sql_type.as_ref().map_or(value.to_owned(), |sql_type| format!("{value}::{sql_type}"))
@@ -71,7 +74,7 @@ pub fn keep_books(m: &Mapping, shape: &Shape) -> Option<String> {
         "UPDATE {messages} m SET {} FROM (SELECT m.{key} AS key, v.next_check_at, v.price, v.price_unit, v.num_segments, \
          v.checks, v.checked_at FROM unnest($1, $2, $3, $4, $5, $6, $7) \
          AS v(key, next_check_at, price, price_unit, num_segments, checks, checked_at) \
-         JOIN {messages} m ON m.{key} {equals} v.key::{} ORDER BY m.{key}{} FOR UPDATE OF m) AS v \
+         JOIN {messages} m ON m.{key} {equals} v.key::{} ORDER BY m.{key}{} FOR NO KEY UPDATE OF m) AS v \
          WHERE m.{key} {equals} v.key AND ({})",
         set.join(", "),
         shape.key_type,

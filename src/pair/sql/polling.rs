@@ -153,7 +153,7 @@ pub fn select_by_sid(m: &Mapping, shape: &Shape, schedule: &Schedule) -> String 
     format!(
         "SELECT m.{key}::pg_catalog.text, {sid}, m.{status} FROM unnest($2, $4) AS k(sid, word) \
          JOIN {messages} m ON {sid} OPERATOR(pg_catalog.=) k.sid {from} WHERE {under_way} AND {can_be} \
-         AND (msgstatus.parse_status(k.word, 'twilio') IS DISTINCT FROM m.{status} OR {condition})",
+         AND (coalesce(msgstatus.parse_status(k.word, 'twilio') OPERATOR(pg_catalog.<>) m.{status}, true) OR {condition})",
         key = quote(&m.m.key),
         sid = terms.sid,
         status = quote(&m.m.status),
@@ -249,7 +249,7 @@ pub fn lease(m: &Mapping, shape: &Shape) -> Option<String> {
         "UPDATE {messages} m SET {column} = {until} FROM (SELECT m.{key} AS key FROM \
          pg_catalog.unnest($1::pg_catalog.text[]) AS k(key) JOIN {messages} m ON m.{key} {equals} k.key::{key_type} \
          WHERE {under_way} AND coalesce({next} OPERATOR(pg_catalog.<=) pg_catalog.now(), true) \
-         ORDER BY m.{key}{collate} FOR UPDATE OF m SKIP LOCKED) AS k WHERE m.{key} {equals} k.key \
+         ORDER BY m.{key}{collate} FOR NO KEY UPDATE OF m SKIP LOCKED) AS k WHERE m.{key} {equals} k.key \
          RETURNING m.{key}::pg_catalog.text",
         messages = shape.messages_only(),
         column = quote(next),
