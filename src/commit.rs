@@ -16,6 +16,7 @@
 //! million messages in a transaction need no more room for locks than one. A transaction whose callbacks all
 //! found their messages takes no lock at all.
 
+use crate::advisory::{self, Class};
 use crate::apply::{self, Whose};
 use crate::boundary;
 use crate::errors::{Fault, Result};
@@ -43,9 +44,6 @@ thread_local! {
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The second half of our advisory lock tags: users' own have 1 or 2 here, so they never meet.
-const LOCK_CLASS: u16 = 0x4D53;
-
 /// Looks before messages are folded under the lock: others may keep the sequence moving.
 const TRIES: u32 = 3;
 
@@ -67,26 +65,14 @@ impl Mode {
     }
 }
 
-fn tag(messages: u32) -> pg_sys::LOCKTAG {
-    pg_sys::LOCKTAG {
-        // SAFETY: set once when the backend connected to its database.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: messages,
-        locktag_field3: 0,
-        locktag_field4: LOCK_CLASS,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    }
-}
-
 fn lock(messages: u32, mode: Mode) {
     // SAFETY: a lock of the current transaction; an error while waiting ends the transaction as usual.
-    unsafe { pg_sys::LockAcquire(&tag(messages), mode.lockmode(), false, false) };
+    unsafe { pg_sys::LockAcquire(&advisory::tag(Class::Commit, messages), mode.lockmode(), false, false) };
 }
 
 fn unlock(messages: u32, mode: Mode) {
     // SAFETY: releases what `lock` took in this transaction.
-    unsafe { pg_sys::LockRelease(&tag(messages), mode.lockmode(), false) };
+    unsafe { pg_sys::LockRelease(&advisory::tag(Class::Commit, messages), mode.lockmode(), false) };
 }
 
 /// Callbacks whose messages are not there (yet): looks for them again before the commit.

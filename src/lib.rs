@@ -17,6 +17,7 @@
 
 ::pgrx::pg_module_magic!(name, version);
 
+pub mod advisory;
 pub mod apply;
 pub mod attach;
 pub mod boundary;

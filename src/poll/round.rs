@@ -54,8 +54,6 @@ pub struct Round {
     /// One SID may be that of messages in several tables.
     by_sid: HashMap<String, Vec<usize>>,
     pub tally: Tally,
-    /// Accounts that refused us.
-    pub refused: Vec<(String, Failure)>,
     /// Keep the reports, for who wants to show them.
     keep: bool,
 }
@@ -67,7 +65,7 @@ impl Round {
             by_sid.entry(due.sid.clone()).or_default().push(i);
         }
         let outcomes = vec![Outcome::Open; due.len()];
-        Round { due, outcomes, by_sid, tally: Tally::default(), refused: Vec::new(), keep }
+        Round { due, outcomes, by_sid, tally: Tally::default(), keep }
     }
 
     pub fn results(&self) -> impl Iterator<Item = (&Due, &Outcome)> {
@@ -89,7 +87,7 @@ impl Round {
             .filter_map(|(account, asks)| {
                 let login = accounts.login(account)?.clone();
                 let clock = clocks.get(account).copied();
-                Some(Asked { account: account.to_owned(), login, asks, clock, list: true })
+                Some(Asked { account: account.to_owned(), login, asks, clock })
             })
             .collect();
         Inquiry {
@@ -153,7 +151,6 @@ impl Round {
         let mut more = Vec::new();
         if others.len() > 1 && resolve::finds_sid(&pair.mapping, &pair.messages)? {
             more = record::others(pair, schedule, &others)?;
-            more.retain(|(key, _)| !reports.keys().any(|&i: &usize| self.due[i].key == *key));
         }
         entries.extend(more.iter().map(|(key, report)| Entry { key, what: What::Answer(report) }));
         if entries.is_empty() {
@@ -225,10 +222,7 @@ impl Round {
                 self.tally.errors += 1;
                 let text = format!("account {account}: {why}");
                 match why {
-                    Failure::Refused(..) => {
-                        self.tally.message = Some(text);
-                        self.refused.push((account.clone(), why.clone()));
-                    }
+                    Failure::Refused(..) => self.tally.message = Some(text),
                     _ => {
                         self.tally.message.get_or_insert(text);
                     }

@@ -2,6 +2,7 @@
 
 use super::round::Tally;
 use super::wait;
+use crate::advisory::{self, Class};
 use crate::datum::text_datum;
 use crate::encoding::to_server;
 use crate::errors::{Fault, Result};
@@ -23,63 +24,30 @@ pub fn as_owner() -> Result<ActAs> {
     Ok(ActAs::owner(resolve::existing(oid, "msgstatus.poll_run")?.owner, false))
 }
 
-fn numbers(tally: &Tally) -> [Option<Datum>; 5] {
-    let counts = tally.counts;
-    [tally.checked, tally.changed, counts.requests, counts.throttled, tally.errors].map(|n| Some(Datum::from(n as i64)))
-}
-
 /// Writes down a round that is over.
 pub fn keep(began: Time, trigger: &str, tally: &Tally) -> Result<()> {
-    let [checked, changed, requests, throttled, errors] = numbers(tally);
-    let _owner = as_owner()?;
-    Spi::connect()?.once(
-        "INSERT INTO msgstatus.poll_run \
-         (started_at, finished_at, trigger, checked, changed, api_requests, throttled, errors, message) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        &[
-            pg_sys::TIMESTAMPTZOID,
-            pg_sys::TIMESTAMPTZOID,
-            pg_sys::TEXTOID,
-            pg_sys::INT8OID,
-            pg_sys::INT8OID,
-            pg_sys::INT8OID,
-            pg_sys::INT8OID,
-            pg_sys::INT8OID,
-            pg_sys::TEXTOID,
-        ],
-        &[
-            Some(Datum::from(began)),
-            Some(Datum::from(now())),
-            Some(text_datum(trigger.as_bytes())),
-            checked,
-            changed,
-            requests,
-            throttled,
-            errors,
-            tally.message.as_deref().map(|m| text_datum(&to_server(m))),
-        ],
-    )?;
-    Ok(())
+    end(begin(began, trigger, None)?, tally)
 }
 
-/// Writes down that a round begins, which has messages until a time. Gives its number.
-pub fn begin(trigger: &str, until: Time) -> Result<i64> {
+/// Writes down that a round begins, and until when it has its messages, if it takes them. Gives its number.
+pub fn begin(began: Time, trigger: &str, until: Option<Time>) -> Result<i64> {
     let _owner = as_owner()?;
     let spi = Spi::connect()?;
     let rows = spi.once(
         "INSERT INTO msgstatus.poll_run (started_at, trigger, lease_until) VALUES ($1, $2, $3) RETURNING run",
         &[pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
-        &[Some(Datum::from(now())), Some(text_datum(trigger.as_bytes())), Some(Datum::from(until))],
+        &[Some(Datum::from(began)), Some(text_datum(trigger.as_bytes())), until.map(Datum::from)],
     )?;
     rows.get(0, 0).map(|d| d.value() as i64).ok_or_else(|| Fault::internal("a round without a number"))
 }
 
-/// Writes down that it is over, and forgets rounds of long ago.
+/// Writes down that it is over.
 pub fn end(run: i64, tally: &Tally) -> Result<()> {
-    let [checked, changed, requests, throttled, errors] = numbers(tally);
+    let counts = tally.counts;
+    let numbers = [tally.checked, tally.changed, counts.requests, counts.throttled, tally.errors];
+    let [checked, changed, requests, throttled, errors] = numbers.map(|n| Some(Datum::from(n as i64)));
     let _owner = as_owner()?;
-    let spi = Spi::connect()?;
-    spi.once(
+    Spi::connect()?.once(
         "UPDATE msgstatus.poll_run SET finished_at = $2, checked = $3, changed = $4, api_requests = $5, throttled = $6, \
          errors = $7, message = $8 WHERE run OPERATOR(pg_catalog.=) $1",
         &[
@@ -103,7 +71,13 @@ pub fn end(run: i64, tally: &Tally) -> Result<()> {
             tally.message.as_deref().map(|m| text_datum(&to_server(m))),
         ],
     )?;
-    spi.once(
+    Ok(())
+}
+
+/// Forgets rounds of long ago.
+pub fn prune() -> Result<()> {
+    let _owner = as_owner()?;
+    Spi::connect()?.once(
         &format!(
             "DELETE FROM msgstatus.poll_run r WHERE r.run IN (SELECT o.run FROM msgstatus.poll_run o \
              WHERE o.started_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) \
@@ -131,19 +105,6 @@ pub fn end_interrupted() -> Result<Vec<Time>> {
 /// A round by hand, of which there is one at a time in a database: two would ask the same.
 pub struct Alone;
 
-/// Our advisory lock, in a class of its own: users' own have 1 or 2 there.
-fn tag() -> pg_sys::LOCKTAG {
-    pg_sys::LOCKTAG {
-        // SAFETY: set once when the backend connected to its database.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field2: 0,
-        locktag_field3: 0,
-        locktag_field4: 0x4D54,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    }
-}
-
 impl Alone {
     /// Waits for a round that is just choosing its messages, but not for one that asks about them.
     pub fn be_soon() -> Option<Alone> {
@@ -158,7 +119,8 @@ impl Alone {
 
     pub fn try_be() -> Option<Alone> {
         // SAFETY: a lock of the session, released on drop, or by PostgreSQL when the session ends.
-        let got = unsafe { pg_sys::LockAcquire(&tag(), pg_sys::ExclusiveLock as i32, true, true) };
+        let got =
+            unsafe { pg_sys::LockAcquire(&advisory::tag(Class::Round, 0), pg_sys::ExclusiveLock as i32, true, true) };
         (got != pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL).then(|| Alone)
     }
 }
@@ -167,6 +129,6 @@ impl Drop for Alone {
     fn drop(&mut self) {
         // Also while an error unwinds: a lock of the session outlives the transaction.
         // SAFETY: releases what `try_be` took.
-        unsafe { pg_sys::LockRelease(&tag(), pg_sys::ExclusiveLock as i32, true) };
+        unsafe { pg_sys::LockRelease(&advisory::tag(Class::Round, 0), pg_sys::ExclusiveLock as i32, true) };
     }
 }

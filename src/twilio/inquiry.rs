@@ -33,8 +33,6 @@ pub struct Asked {
     pub asks: Vec<Ask>,
     /// By how much Twilio's clock is ahead of ours, if it is known.
     pub clock: Option<Time>,
-    /// May it be listed what was sent in some time, or is each message fetched?
-    pub list: bool,
 }
 
 /// What is said about a message, and when it came to that at the latest, by our clock.
@@ -126,16 +124,12 @@ async fn account(
     };
     let mut asks = asked.asks;
     // A window of a list is in Twilio's time, which the first answer tells. It also tells whether the credentials work.
-    if asked.list && line.clock.get().is_none() && asks.len() > 1 {
+    if line.clock.get().is_none() && asks.len() > 1 {
         let first = asks.remove(0);
         line.fetch(first.sid).await;
     }
-    let (mut walks, mut alone) = (Vec::new(), VecDeque::new());
-    if asked.list {
-        walks = Walk::split(asks, pace.at_once());
-    } else {
-        alone.extend(asks.into_iter().map(|ask| ask.sid));
-    }
+    let walks = Walk::split(asks, pace.at_once());
+    let mut alone = VecDeque::new();
     for sids in futures_util::future::join_all(walks.into_iter().map(|walk| line.walk(walk))).await {
         alone.extend(sids);
     }

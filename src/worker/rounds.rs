@@ -156,7 +156,7 @@ impl Rounds {
         }
         let until = now() + LEASE;
         let due = claim::lease(&pairs, due, until)?;
-        let run = runs::begin(trigger, until)?;
+        let run = runs::begin(now(), trigger, Some(until))?;
         let tables = pairs.into_iter().map(|(pair, schedule)| (pair.messages.oid, schedule)).collect();
         let mut round = Round::new(due, false);
         round.tally = tally;
@@ -312,8 +312,13 @@ impl Rounds {
                 }
             }
         }
-        let ended =
-            transaction("ending a round", || if is_extension_there() { runs::end(run, &round.tally) } else { Ok(()) });
+        let ended = transaction("ending a round", || {
+            if is_extension_there() {
+                runs::end(run, &round.tally)?;
+                runs::prune()?;
+            }
+            Ok(())
+        });
         match ended {
             Ok(()) => self.rests.silence("a round"),
             Err(failed) => self.failed("a round", &failed),
