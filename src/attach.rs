@@ -109,6 +109,13 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
     let level = if level == "row" { Level::Row } else { Level::Statement };
     triggers::create(&mapping, &messages, level)?;
     catalog::remember(&mapping, &messages, &log, level, &poll, args.get(6))?;
+    if poll != "off" && !mapping.p.keeps_checks() && mapping.p.next_check_at.is_none() {
+        pgrx::warning!(
+            "table {} has no column for check_count, last_checked_at or next_check_at: every round will ask Twilio about \
+             all of its messages that are old enough",
+            mapping.messages
+        );
+    }
     Ok(None)
 }
 

@@ -6,7 +6,9 @@
 //! [`enter`] raises it again. So does `enter` with our own errors, among them MS001.
 
 use crate::errors::{Code, Fault, Result};
-use pgrx::pg_sys;
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::{self, panic::CaughtError};
+use std::any::Any;
 use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
@@ -40,9 +42,12 @@ pub unsafe fn call<T>(work: impl FnOnce() -> T) -> T {
         if jumped == 0 {
             return result.assume_init();
         }
-        // PostgreSQL left us in its error context, which is no place to copy the error to.
-        pg_sys::CurrentMemoryContext = context;
+        // PostgreSQL left us in its error context, which is no place to copy the error to; and the context of the call
+        // may be SPI's, which goes when a subtransaction is undone on the error's way up.
+        let transaction = pg_sys::TopTransactionContext;
+        pg_sys::CurrentMemoryContext = if transaction.is_null() { context } else { transaction };
         let error = pg_sys::CopyErrorData();
+        pg_sys::CurrentMemoryContext = context;
         pg_sys::FlushErrorState();
         panic_any(Thrown(error))
     }
@@ -70,62 +75,73 @@ pub unsafe fn enter<T>(work: impl FnOnce() -> Result<T>) -> T {
     }
 }
 
-/// Does work that may fail without its caller failing; the error's message otherwise. For work in a subtransaction of
-/// its own, which ends on the way. A cancelled query and a read-only transaction concern the caller, and are not survived.
-pub fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(fault)) => Err(format!("{} ({})", fault.message, fault.hint)),
-        Err(payload) => match payload.downcast_ref::<Thrown>() {
-            // SAFETY: a copy of an error that PostgreSQL made, in memory of the caller.
-            Some(thrown) => unsafe {
-                let final_codes = [
-                    pgrx::PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
-                    pgrx::PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
-                ];
-                if final_codes.iter().any(|&code| code as c_int == (*thrown.0).sqlerrcode) {
-                    resume_unwind(payload);
-                }
-                Err(crate::key::c_string((*thrown.0).message))
-            },
-            None => resume_unwind(payload),
-        },
-    }
-}
-
 /// An error of a piece of work, as text.
+#[derive(Debug)]
 pub struct Failed {
     pub code: c_int,
     pub message: String,
 }
 
+impl Failed {
+    fn of(fault: &Fault) -> Failed {
+        Failed { code: fault.code.packed(), message: format!("{} ({})", fault.message, fault.hint) }
+    }
+
+    /// What an error on its way says, if it is one.
+    fn read(payload: &(dyn Any + Send)) -> Option<Failed> {
+        if let Some(thrown) = payload.downcast_ref::<Thrown>() {
+            // SAFETY: a copy of an error that PostgreSQL made, in memory that the end of the transaction frees.
+            return Some(unsafe {
+                Failed { code: (*thrown.0).sqlerrcode, message: crate::key::c_string((*thrown.0).message) }
+            });
+        }
+        let (CaughtError::PostgresError(e) | CaughtError::ErrorReport(e) | CaughtError::RustPanic { ereport: e, .. }) =
+            payload.downcast_ref()?;
+        Some(Failed { code: e.sql_error_code() as c_int, message: e.message().to_owned() })
+    }
+
+    /// Is it the moment's fault, and not that of the data: a lock, another transaction, a full disk, an operator?
+    pub fn is_passing(&self) -> bool {
+        // Classes of SQLSTATEs, the first two characters: the lowest twelve bits.
+        let class =
+            |code: &[u8; 2]| code.iter().rev().fold(0, |c, b| (c << 6) | c_int::from(b.wrapping_sub(b'0') & 0x3F));
+        [b"40", b"53", b"55", b"57", b"58"].into_iter().any(|code| self.code & 0xFFF == class(code))
+    }
+
+    /// Is it none of a piece of work's own: the query was cancelled, or nobody may write?
+    fn concerns_all(&self) -> bool {
+        [PgSqlErrorCode::ERRCODE_QUERY_CANCELED, PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION]
+            .iter()
+            .any(|&code| code as c_int == self.code)
+    }
+}
+
+/// Does work that may fail without its caller failing; gives its error then. For work in a subtransaction of its own,
+/// which ends on the way: see [`crate::subtransaction::apart`]. A cancelled query and a read-only transaction concern the
+/// caller, and are not survived.
+pub fn survive<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failed> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(value) => value.map_err(|fault| Failed::of(&fault)),
+        Err(payload) => match Failed::read(&*payload) {
+            Some(failed) if !failed.concerns_all() => Err(failed),
+            _ => resume_unwind(payload),
+        },
+    }
+}
+
 /// Does work and gives its error, whichever it is. For a process of our own, which ends the transaction on the way.
 pub fn outcome<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failed> {
-    let payload = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(value)) => return Ok(value),
-        Ok(Err(fault)) => {
-            return Err(Failed { code: fault.code.packed(), message: format!("{} ({})", fault.message, fault.hint) });
-        }
-        Err(payload) => payload,
-    };
-    if let Some(thrown) = payload.downcast_ref::<Thrown>() {
-        // SAFETY: a copy of an error that PostgreSQL made, in memory that the end of the transaction frees.
-        return Err(unsafe {
-            Failed { code: (*thrown.0).sqlerrcode, message: crate::key::c_string((*thrown.0).message) }
-        });
-    }
-    match payload.downcast_ref::<pg_sys::panic::CaughtError>() {
-        Some(
-            pg_sys::panic::CaughtError::PostgresError(e)
-            | pg_sys::panic::CaughtError::ErrorReport(e)
-            | pg_sys::panic::CaughtError::RustPanic { ereport: e, .. },
-        ) => Err(Failed { code: e.sql_error_code() as c_int, message: e.message().to_owned() }),
-        None => resume_unwind(payload),
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(value) => value.map_err(|fault| Failed::of(&fault)),
+        Err(payload) => match Failed::read(&*payload) {
+            Some(failed) => Err(failed),
+            None => resume_unwind(payload),
+        },
     }
 }
 
 /// An error that was stopped on its way, to be sent on or dropped.
-pub struct Stopped(Box<dyn std::any::Any + Send>);
+pub struct Stopped(Box<dyn Any + Send>);
 
 impl Stopped {
     pub fn resume(self) -> ! {
@@ -137,7 +153,7 @@ impl Stopped {
 /// caller then undoes.
 pub fn unless<T>(code: Code, work: impl FnOnce() -> T) -> std::result::Result<T, Stopped> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-        // SAFETY: a copy of an error that PostgreSQL made, in memory of the caller.
+        // SAFETY: a copy of an error that PostgreSQL made, in memory of the transaction.
         let ours = payload.downcast_ref::<Thrown>().is_some_and(|t| unsafe { (*t.0).sqlerrcode } == code.packed());
         if ours { Stopped(payload) } else { resume_unwind(payload) }
     })
@@ -204,4 +220,29 @@ unsafe extern "C-unwind" {
     pub fn AfterTriggerFireDeferred();
     pub fn CommitTransactionCommand();
     pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_moment_are_told_by_their_class() {
+        let passing = |code| Failed { code: code as c_int, message: String::new() }.is_passing();
+        for code in [
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
+            PgSqlErrorCode::ERRCODE_DISK_FULL,
+            PgSqlErrorCode::ERRCODE_QUERY_CANCELED,
+        ] {
+            assert!(passing(code), "{code:?}");
+        }
+        for code in [
+            PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
+            PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
+            PgSqlErrorCode::ERRCODE_RAISE_EXCEPTION,
+        ] {
+            assert!(!passing(code), "{code:?}");
+        }
+    }
 }

@@ -91,6 +91,43 @@ impl Layout {
     }
 }
 
+/// The array type of a type.
+pub fn array_of(oid: Oid) -> Oid {
+    // SAFETY: catalog look-up of an existing type.
+    unsafe { pg_sys::get_array_type(oid) }
+}
+
+/// Rows on their way into a statement that takes an array for each column.
+pub struct Columns<const N: usize> {
+    types: [Oid; N],
+    columns: [Vec<Option<Datum>>; N],
+}
+
+impl<const N: usize> Columns<N> {
+    pub fn new(types: [Oid; N]) -> Columns<N> {
+        Columns { types, columns: std::array::from_fn(|_| Vec::new()) }
+    }
+
+    pub fn push(&mut self, row: [Option<Datum>; N]) {
+        for (column, value) in self.columns.iter_mut().zip(row) {
+            column.push(value);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.columns.iter().all(Vec::is_empty)
+    }
+
+    /// The types of the arrays.
+    pub fn types(&self) -> [Oid; N] {
+        self.types.map(array_of)
+    }
+
+    pub fn arrays(&self) -> [Option<Datum>; N] {
+        std::array::from_fn(|i| Some(Layout::of(self.types[i]).array(&self.columns[i])))
+    }
+}
+
 /// Runs `work` with a memory context of its own, freed afterwards: for loops over many rows.
 pub fn in_scratch<T>(work: impl FnOnce() -> T) -> T {
     let mut scratch = pgrx::PgMemoryContexts::new("msgstatus scratch");

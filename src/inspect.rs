@@ -11,6 +11,7 @@ use crate::key::Key;
 use crate::mend;
 use crate::pair::sql;
 use crate::pair::{Pair, cache, resolve};
+use crate::poll::claim::{self, Troubles};
 use crate::poll::schedule::Schedule;
 use crate::session::Rights;
 use crate::spi::Spi;
@@ -18,6 +19,7 @@ use crate::status::oids::{StatusOids, verdict_datum};
 use crate::status::{Milestone, Status};
 use crate::status_map;
 use pgrx::pg_sys::{self, Datum};
+use std::rc::Rc;
 
 crate::sql_function!(msgstatus_history, pg_finfo_msgstatus_history, history);
 crate::sql_function!(msgstatus_verify, pg_finfo_msgstatus_verify, verify);
@@ -197,16 +199,15 @@ fn due(args: &Args) -> Result<Option<Datum>> {
         })
     };
     let (messages, checks) = (limit(0, "max_messages")?, limit(1, "max_checks")?);
-    let mut parts = Vec::new();
-    for (oid, schedule) in cache::scheduled()? {
-        // A table that the caller may not read would fail the list of all others.
-        if resolve::may_select(oid)
-            && let Some(pair) = cache::still(oid)?
-        {
-            resolve::due_columns(&pair.mapping, &pair.messages)?;
-            parts.push(format!("({})", sql::select_due(&pair.mapping, &pair.plans.shape, &Schedule::read(&schedule)?)));
-        }
-    }
+    let mut troubles = Troubles::default();
+    let mut pairs = claim::scheduled(None, &mut troubles)?;
+    // A table that the caller may not read would fail the list of all others.
+    pairs.retain(|(pair, _)| resolve::may(pair.messages.oid, pg_sys::ACL_SELECT));
+    troubles.warn();
+    let part = |(pair, schedule): &(Rc<Pair>, Schedule)| {
+        format!("({})", sql::select_due(&pair.mapping, &pair.plans.shape, schedule))
+    };
+    let parts: Vec<String> = pairs.iter().map(part).collect();
     if parts.is_empty() {
         args.set()?;
         return Ok(None);

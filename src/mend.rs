@@ -1,7 +1,6 @@
 //! Writing through a tracked pair by function: `apply_status`, `rebuild`, `rebuild_in_parts`, `settle`.
 
 use crate::apply::{self, Whose};
-use crate::boundary;
 use crate::datum::text_datum;
 use crate::errors::{Code, Fault, Result};
 use crate::fold::Time;
@@ -14,7 +13,7 @@ use crate::pair::{Pair, cache, resolve};
 use crate::session::Rights;
 use crate::spi::Spi;
 use crate::status::oids::verdict_datum;
-use crate::subtransaction::attempt;
+use crate::subtransaction::apart;
 use pgrx::pg_sys::{self, Datum};
 use std::rc::Rc;
 
@@ -179,32 +178,24 @@ fn rebuild(args: &Args) -> Result<Option<Datum>> {
 fn settle(args: &Args) -> Result<Option<Datum>> {
     let mut written = 0;
     for messages in cache::all()? {
-        // SAFETY: an ACL look-up for the current role; a relation that is gone allows nothing.
-        let allowed = unsafe {
-            pg_sys::get_rel_relkind(messages) != 0
-                && pg_sys::pg_class_aclcheck(messages, pg_sys::GetUserId(), pg_sys::ACL_UPDATE as pg_sys::AclMode)
-                    == pg_sys::AclResult::ACLCHECK_OK
-        };
-        if !allowed {
+        if !resolve::may(messages, pg_sys::ACL_UPDATE) {
             continue;
         }
         // A pair that lost a column, or whose owner's triggers fail, must not keep the others from being settled.
-        let settled = boundary::survive(|| {
-            attempt(|| {
-                let pair: Rc<Pair> = cache::of_messages(Some(messages))?;
-                let mut here = 0;
-                each_chunk(&pair, Rights::Owner, since(args.get(0)), |keys| {
-                    here += apply::refold(&pair, keys, Whose::Anybodys)?.written;
-                    Ok(())
-                })?;
-                Ok(Some(here))
-            })
+        let settled = apart(|| {
+            let pair: Rc<Pair> = cache::of_messages(Some(messages))?;
+            let mut here = 0;
+            each_chunk(&pair, Rights::Owner, since(args.get(0)), |keys| {
+                here += apply::refold(&pair, keys, Whose::Anybodys)?.written;
+                Ok(())
+            })?;
+            Ok(here)
         });
         match settled {
-            Ok(here) => written += here.unwrap_or(0),
+            Ok(here) => written += here,
             Err(why) => {
                 let name = resolve::relation_name(messages);
-                pgrx::warning!("msgstatus.settle left out table {name}: {why}");
+                pgrx::warning!("msgstatus.settle left out table {name}: {}", why.message);
             }
         }
     }

@@ -22,7 +22,6 @@ use crate::datum::text_datum;
 use crate::encoding::to_server;
 use crate::errors::{Code, Fault, Result};
 use crate::function::Args;
-use crate::gucs;
 use crate::pair::{cache, resolve, sql};
 use crate::session::Rights;
 use crate::spi::Spi;
@@ -30,9 +29,9 @@ use crate::status::Status;
 use crate::status::oids::StatusOids;
 use crate::status::words::Provider;
 use crate::twilio::account::Accounts;
-use crate::twilio::client::{Failure, base_url};
+use crate::twilio::client::Failure;
 use crate::twilio::thread::{Heard, Thread};
-use claim::{Due, Terms};
+use claim::{Due, Terms, Troubles};
 use pgrx::pg_sys::{self, Datum};
 use round::{Outcome, Pairs, Round};
 use schedule::Schedule;
@@ -47,9 +46,6 @@ crate::sql_function!(msgstatus_request_check, pg_finfo_msgstatus_request_check, 
 /// The most messages of one `poll()`, and of one `check_batch()`.
 const MOST: i32 = 500;
 const MOST_OF_BATCH: i32 = 100;
-
-/// How long a round by hand may take.
-const LONGEST: Duration = Duration::from_secs(3600);
 
 /// How often a backend looks whether answers have come.
 const LOOK: Duration = Duration::from_millis(20);
@@ -69,7 +65,9 @@ fn poll(args: &Args) -> Result<Option<Datum>> {
         cache::of_messages(Some(messages))?;
     }
     let accounts = ready("msgstatus.poll()")?;
-    let pairs = claim::scheduled(messages)?;
+    let mut troubles = Troubles::default();
+    let pairs = claim::scheduled(messages, &mut troubles)?;
+    troubles.warn();
     if let Some(messages) = messages.filter(|_| pairs.is_empty()) {
         return Err(Fault::new(
             Code::NotReady,
@@ -83,23 +81,29 @@ fn poll(args: &Args) -> Result<Option<Datum>> {
     };
     let began = crate::twilio::now();
     let terms = Terms { most, accounts: &accounts, resting: &[], wanted: false };
-    let mut round = Round::new(claim::due(&pairs, &terms)?, false);
+    let mut troubles = Troubles::default();
+    let mut round = Round::new(claim::due(&pairs, &terms, &mut troubles), false, None);
     ask(&mut round, &pairs, &accounts)?;
     for (pair, _) in &pairs {
-        round.mark_unknown(pair, MOST)?;
+        if let Some(written) = troubles.apart(pair.messages.oid, || Round::mark_unknown(pair, MOST)) {
+            for failure in &written.failures {
+                pgrx::warning!("{failure}");
+            }
+            round.apply(written);
+        }
     }
+    troubles.warn();
+    round.troubled(&troubles);
     runs::keep(began, "poll", &round.tally)?;
     let oids = StatusOids::get()?;
     let status = |s: Option<Status>| s.map(|s| oids.datum(s));
     for (due, outcome) in round.results() {
         let sid = Some(text_datum(&to_server(&due.sid)));
-        let (old, new, error) = match outcome {
-            Outcome::Answered { old, new, .. } => (*old, *new, None),
-            Outcome::Silent(why) => (due.status, due.status, Some(why.to_string())),
-            Outcome::Returned(why) => (due.status, due.status, Some(format!("not asked: {why}"))),
-            Outcome::Open => (due.status, due.status, Some("not asked".to_owned())),
+        let (old, new) = match outcome {
+            Outcome::Answered { old, new, .. } => (*old, *new),
+            _ => (due.status, due.status),
         };
-        let error = error.map(|e| text_datum(&to_server(&e)));
+        let error = outcome.error().map(|e| text_datum(&to_server(&e)));
         set.put(&[sid, status(old), status(new), Some(Datum::from(old != new)), error])?;
     }
     Ok(None)
@@ -113,14 +117,7 @@ fn ready(what: &str) -> Result<Accounts> {
         pg_sys::PreventCommandIfReadOnly(name.as_ptr());
         pg_sys::PreventCommandDuringRecovery(name.as_ptr());
     }
-    base_url(&gucs::twilio_base_url()).map_err(|why| {
-        Fault::new(
-            Code::InvalidArgument,
-            format!("msgstatus.twilio_base_url is \"{}\": {why}", gucs::twilio_base_url()),
-            "The default is https://api.twilio.com; a region's is https://api.{edge}.{region}.twilio.com.",
-        )
-    })?;
-    credentials::accounts()
+    credentials::ready()
 }
 
 /// Asks, and records as answers come, in the transaction of the caller, who can cancel.
@@ -129,7 +126,7 @@ fn ask(round: &mut Round, pairs: &Pairs, accounts: &Accounts) -> Result<()> {
         return Ok(());
     }
     let thread = Thread::start().map_err(|why| Fault::internal(format!("can't ask Twilio: {why}")))?;
-    let mut answers = thread.ask(round.inquiry(accounts, &HashMap::new(), LONGEST));
+    let mut answers = thread.ask(round.inquiry(accounts, &HashMap::new(), round::LONGEST));
     let mut said = Vec::new();
     loop {
         match answers.hear() {
@@ -150,15 +147,11 @@ fn ask(round: &mut Round, pairs: &Pairs, accounts: &Accounts) -> Result<()> {
     }
     // Rows of messages are locked from here on and not while Twilio is waited for.
     for (pair, schedule) in pairs {
-        for some in said.chunks(CHUNK) {
-            round.record(pair, schedule, some)?;
-        }
+        let written = round.record(pair, schedule, &said)?;
+        round.apply(written);
     }
     Ok(())
 }
-
-/// Parcels of answers that are written down together.
-pub const CHUNK: usize = 200;
 
 fn check_status(args: &Args) -> Result<Option<Datum>> {
     let sid = args.string(0).unwrap_or_default();
@@ -202,27 +195,34 @@ fn failed(sid: &str, why: &Failure) -> Fault {
 /// The messages of a SID or a batch.
 fn find(text: &[u8], by: sql::By, accounts: &Accounts) -> Result<(Pairs, Vec<Due>)> {
     let (mut pairs, mut due) = (Pairs::new(), Vec::new());
+    let mut troubles = Troubles::default();
     for oid in cache::all()? {
-        let Some(pair) = cache::still(oid)? else { continue };
-        resolve::due_columns(&pair.mapping, &pair.messages)?;
-        let Some(sql) = sql::select_asked(&pair.mapping, &pair.plans.shape, by) else { continue };
-        let found = {
-            let _owner = Rights::Owner.on(&pair.messages);
-            let spi = Spi::connect()?;
-            let rows = spi.once(
-                &sql,
-                &[pg_sys::TEXTOID, pg_sys::INT4OID, pg_sys::TEXTOID],
-                &[
-                    Some(text_datum(text)),
-                    Some(Datum::from(MOST_OF_BATCH - due.len() as i32)),
-                    accounts.only().map(|sid| text_datum(&to_server(sid))),
-                ],
-            )?;
-            claim::read(&rows)?
-        };
-        due.extend(found);
-        pairs.push((pair, Schedule::default()));
+        let found = troubles.apart(oid, || {
+            let Some(pair) = cache::still(oid)? else { return Ok(None) };
+            resolve::due_columns(&pair.mapping, &pair.messages)?;
+            let Some(sql) = sql::select_asked(&pair.mapping, &pair.plans.shape, by) else { return Ok(None) };
+            let found = {
+                let _owner = Rights::Owner.on(&pair.messages);
+                let spi = Spi::connect()?;
+                let rows = spi.once(
+                    &sql,
+                    &[pg_sys::TEXTOID, pg_sys::INT4OID, pg_sys::TEXTOID],
+                    &[
+                        Some(text_datum(text)),
+                        Some(Datum::from(MOST_OF_BATCH - due.len() as i32)),
+                        accounts.only().map(|sid| text_datum(&to_server(sid))),
+                    ],
+                )?;
+                claim::read(&rows)?
+            };
+            Ok(Some((pair, found)))
+        });
+        if let Some((pair, found)) = found.flatten() {
+            due.extend(found);
+            pairs.push((pair, Schedule::default()));
+        }
     }
+    troubles.warn();
     Ok((pairs, due))
 }
 
@@ -239,7 +239,7 @@ fn show(
         return Err(credentials::missing(&due.account));
     }
     let began = crate::twilio::now();
-    let mut round = Round::new(due, true);
+    let mut round = Round::new(due, true, None);
     ask(&mut round, &pairs, accounts)?;
     runs::keep(began, "check", &round.tally)?;
     let oids = StatusOids::get()?;
@@ -247,12 +247,15 @@ fn show(
     for (due, outcome) in round.results() {
         let (message, error) = match outcome {
             Outcome::Answered { report, .. } => (report.message.clone(), None),
+            Outcome::Refused { why, report } => {
+                pgrx::warning!("the answer about {} can't be written down: {why}", due.sid);
+                (report.message.clone(), None)
+            }
             Outcome::Silent(why) => {
                 silent(why)?;
-                (Default::default(), Some(why.to_string()))
+                (Default::default(), outcome.error())
             }
-            Outcome::Returned(why) => (Default::default(), Some(format!("not asked: {why}"))),
-            Outcome::Open => continue,
+            Outcome::Returned(_) | Outcome::Open => (Default::default(), outcome.error()),
         };
         let status = message.status.as_deref().and_then(|w| Provider::TWILIO.parse(&to_server(w)));
         let price = match message.decimal_price() {
@@ -284,18 +287,33 @@ fn show(
 /// Marks a message as due now, with the rights of the caller, and wakes the worker when that is committed.
 fn request_check(args: &Args) -> Result<Option<Datum>> {
     let sid = args.string(0).unwrap_or_default();
-    let (mut marked, mut able) = (false, false);
-    for (pair, _) in claim::scheduled(None)? {
+    let (mut marked, mut able, mut denied) = (false, false, None);
+    let mut troubles = Troubles::default();
+    for (pair, _) in claim::scheduled(None, &mut troubles)? {
         let Some(text) = sql::want(&pair.mapping, &pair.plans.shape) else { continue };
         able = true;
-        let rows = Spi::connect()?.once(&text, &[pg_sys::TEXTOID], &[args.get(0)])?.len();
-        marked |= rows > 0;
+        // A table that the caller may not use is none of his.
+        if ![pg_sys::ACL_UPDATE, pg_sys::ACL_SELECT].iter().all(|&mode| resolve::may_in_part(pair.messages.oid, mode)) {
+            denied.get_or_insert(pair.messages_name());
+            continue;
+        }
+        let rows = troubles
+            .apart(pair.messages.oid, || Ok(Spi::connect()?.once(&text, &[pg_sys::TEXTOID], &[args.get(0)])?.len()));
+        marked |= rows.is_some_and(|rows| rows > 0);
     }
+    troubles.warn();
     if !able {
         return Err(Fault::new(
             Code::NotReady,
             "no tracked table has a schedule and a column for next_check_at",
             "Attach a table with poll => 'stuck' or 'eager', and a timestamptz column in the role next_check_at.",
+        ));
+    }
+    if let Some(table) = denied.filter(|_| !marked) {
+        return Err(Fault::new(
+            Code::NotAllowed,
+            format!("permission denied for table {table}"),
+            "Who asks for a check needs SELECT and UPDATE on the messages table.",
         ));
     }
     if !marked {

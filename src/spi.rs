@@ -68,14 +68,12 @@ impl Spi {
 
     /// Prepares and runs a statement once, with PostgreSQL's own choice of plan.
     pub fn once<'a>(&'a self, sql: &str, types: &[Oid], args: &[Option<Datum>]) -> Result<Rows<'a>> {
-        let plan = Plan::prepare(sql, types, false)?;
-        self.run(&plan, args)
+        self.run(&Plan::passing(sql, types, false)?, args)
     }
 
     /// The same for a statement that finds its rows by keys in an array, however large its table seems to be.
     pub fn by_index<'a>(&'a self, sql: &str, types: &[Oid], args: &[Option<Datum>]) -> Result<Rows<'a>> {
-        let plan = Plan::prepare(sql, types, true)?;
-        self.run(&plan, args)
+        self.run(&Plan::passing(sql, types, true)?, args)
     }
 }
 
@@ -181,9 +179,11 @@ impl Drop for Rows<'_> {
     }
 }
 
-/// A prepared statement that outlives the connection.
+/// A prepared statement.
 pub struct Plan {
     plan: pg_sys::SPIPlanPtr,
+    /// It outlives the connection; others go with it, also when an error closes it.
+    kept: bool,
     sql: String,
     args: usize,
     /// Look rows up through indexes, whatever the statistics say: see [`Plan::settle_on_indexes`].
@@ -192,8 +192,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Prepares `sql`; call with an open connection.
+    /// Prepares `sql`, to be run time and again; call with an open connection.
     pub fn prepare(sql: &str, types: &[Oid], indexed: bool) -> Result<Plan> {
+        let mut plan = Plan::passing(sql, types, indexed)?;
+        // SAFETY: a fresh, valid plan of this connection.
+        if unsafe { pg_sys::SPI_keepplan(plan.plan) } != 0 {
+            return Err(Fault::internal(format!("can't keep: {sql}")));
+        }
+        plan.kept = true;
+        Ok(plan)
+    }
+
+    /// Prepares `sql` for as long as the connection is open.
+    fn passing(sql: &str, types: &[Oid], indexed: bool) -> Result<Plan> {
         let text = CString::new(crate::encoding::to_server(sql)).map_err(|_| Fault::internal("NUL in a statement"))?;
         let mut types = types.to_vec();
         let options = if indexed { pg_sys::CURSOR_OPT_GENERIC_PLAN as c_int } else { 0 };
@@ -203,11 +214,7 @@ impl Plan {
         if plan.is_null() {
             return Err(Fault::internal(format!("can't prepare: {sql}")));
         }
-        // SAFETY: a fresh, valid plan of this connection.
-        if unsafe { pg_sys::SPI_keepplan(plan) } != 0 {
-            return Err(Fault::internal(format!("can't keep: {sql}")));
-        }
-        Ok(Plan { plan, sql: sql.to_owned(), args: types.len(), indexed, planned: Cell::new(false) })
+        Ok(Plan { plan, kept: false, sql: sql.to_owned(), args: types.len(), indexed, planned: Cell::new(false) })
     }
 
     /// Values and null flags as SPI wants them.
@@ -237,7 +244,9 @@ impl Plan {
             }
             let cached = pg_sys::SPI_plan_get_cached_plan(self.plan);
             if !cached.is_null() {
-                pg_sys::ReleaseCachedPlan(cached, pg_sys::CurrentResourceOwner);
+                // SPI has a resource owner look after plans that are kept, and after no others.
+                let owner = if self.kept { pg_sys::CurrentResourceOwner } else { std::ptr::null_mut() };
+                pg_sys::ReleaseCachedPlan(cached, owner);
             }
             pg_sys::AtEOXact_GUC(false, level);
         }
@@ -248,7 +257,7 @@ impl Plan {
 impl Drop for Plan {
     fn drop(&mut self) {
         // It is not freed while an error unwinds: it may be the one that runs.
-        if !std::thread::panicking() {
+        if self.kept && !std::thread::panicking() {
             // SAFETY: the plan is ours and does not run.
             unsafe { pg_sys::SPI_freeplan(self.plan) };
         }

@@ -1,6 +1,7 @@
 //! Work that can be undone, with every lock that it took.
 
-use crate::errors::Result;
+use crate::boundary::{self, Failed};
+use crate::errors::{Fault, Result};
 use pgrx::pg_sys;
 
 /// An internal subtransaction, as PL/pgSQL's EXCEPTION blocks have. Undone on drop, also when an error unwinds:
@@ -52,4 +53,10 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>>
         subtransaction.keep();
     }
     Ok(value)
+}
+
+/// Does some work that may fail without its caller failing: then all of it is undone, and its error given. What concerns
+/// the caller, as a cancelled query does, is not survived.
+pub fn apart<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failed> {
+    boundary::survive(|| attempt(|| work().map(Some))?.ok_or_else(|| Fault::internal("work without a value")))
 }

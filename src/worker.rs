@@ -60,7 +60,8 @@ fn work(number: usize) -> Result<()> {
     process::settle_in();
 
     let mut rounds = Rounds::default();
-    let mut next_round = Instant::now();
+    let mut last_round: Option<Instant> = None;
+    let mut look_again = None;
     let mut next_settle = Instant::now() + SETTLE_EVERY;
     let mut trigger = "start";
     loop {
@@ -71,9 +72,9 @@ fn work(number: usize) -> Result<()> {
         if gucs::role() != role {
             process::start_anew("msgstatus.role has changed");
         }
-        if Instant::now() >= next_round {
-            // From start to start; a round that takes longer than that is followed by the next at once.
-            next_round = Instant::now() + rounds.run(trigger);
+        if until_round(last_round, look_again).is_zero() {
+            last_round = Some(Instant::now());
+            look_again = rounds.run(trigger);
             trigger = "interval";
             // Who asked for a check meanwhile woke a worker that was busy.
             rounds.run("request");
@@ -85,10 +86,18 @@ fn work(number: usize) -> Result<()> {
         if process::is_database_wanted() {
             process::start_anew("somebody wants to drop or copy the database");
         }
-        let pause = next_round.saturating_duration_since(Instant::now()).min(IDLE);
+        let pause = until_round(last_round, look_again).min(IDLE);
         // Somebody who asks for a check wakes the worker; so do others, for whom there is nothing to do.
         if process::survive_cancel(|| wait::a_while(pause)).unwrap_or(false) {
             rounds.run("request");
         }
     }
+}
+
+/// From start to start of rounds it is as long as the setting says now; a round that takes longer is followed by the next
+/// at once, and so is the start of the worker.
+fn until_round(last: Option<Instant>, look_again: Option<Duration>) -> Duration {
+    let interval = gucs::poll_interval();
+    let interval = look_again.map_or(interval, |soon| soon.min(interval));
+    last.map_or(Duration::ZERO, |last: Instant| interval.saturating_sub(last.elapsed()))
 }

@@ -2,6 +2,7 @@
 
 use super::mapping::Mapping;
 use super::sql::{self, Lock, Shape, Write};
+use crate::datum::array_of;
 use crate::errors::Result;
 use crate::key::KeyType;
 use crate::spi::Plan;
@@ -114,9 +115,4 @@ impl Plans {
         self.update_many.borrow_mut().insert(mask, Rc::clone(&statement));
         Ok(statement)
     }
-}
-
-fn array_of(oid: Oid) -> Oid {
-    // SAFETY: catalog look-up of an existing type.
-    unsafe { pg_sys::get_array_type(oid) }
 }

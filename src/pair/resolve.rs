@@ -124,14 +124,29 @@ pub fn existing(oid: Oid, name: &str) -> Result<Table> {
     }
 }
 
-/// May the current role read the relation? Not if it is gone.
-pub fn may_select(oid: Oid) -> bool {
-    // SAFETY: an ACL look-up for an existing relation.
+/// May the current role do this with the relation? Not if it is gone.
+pub fn may(oid: Oid, mode: u32) -> bool {
+    // SAFETY: ACL look-ups for an existing relation.
     unsafe {
         pg_sys::get_rel_relkind(oid) != 0
-            && pg_sys::pg_class_aclcheck(oid, pg_sys::GetUserId(), pg_sys::ACL_SELECT as pg_sys::AclMode)
+            && pg_sys::pg_class_aclcheck(oid, pg_sys::GetUserId(), mode as pg_sys::AclMode)
                 == pg_sys::AclResult::ACLCHECK_OK
     }
+}
+
+/// May it do this with the relation, or with some column of it?
+pub fn may_in_part(oid: Oid, mode: u32) -> bool {
+    // SAFETY: as above.
+    may(oid, mode)
+        || unsafe {
+            pg_sys::get_rel_relkind(oid) != 0
+                && pg_sys::pg_attribute_aclcheck_all(
+                    oid,
+                    pg_sys::GetUserId(),
+                    mode as pg_sys::AclMode,
+                    pg_sys::AclMaskHow::ACLMASK_ANY,
+                ) == pg_sys::AclResult::ACLCHECK_OK
+        }
 }
 
 /// A relation's name, qualified and quoted.

@@ -1,19 +1,21 @@
 //! Which messages a round asks about.
 
+use super::round::Pairs;
 use super::schedule::Schedule;
 use crate::datum::{Layout, interval_datum, text_datum};
 use crate::encoding::to_server;
 use crate::errors::Result;
 use crate::gucs;
-use crate::pair::{Pair, cache, resolve, sql};
+use crate::pair::{cache, resolve, sql};
 use crate::session::Rights;
 use crate::spi::{Rows, Spi};
 use crate::status::Status;
 use crate::status::oids::StatusOids;
+use crate::subtransaction::apart;
 use crate::twilio::Time;
 use crate::twilio::account::Accounts;
 use pgrx::pg_sys::{self, Datum, Oid};
-use std::rc::Rc;
+use std::collections::HashSet;
 
 /// A message to ask about.
 #[derive(Clone, Debug)]
@@ -26,6 +28,12 @@ pub struct Due {
     pub account: String,
     /// From when until when it was sent.
     pub sent: Option<(Time, Time)>,
+    /// Somebody asked for it by hand.
+    pub wanted: bool,
+    /// Its turn among the messages of its table and account.
+    turn: i64,
+    /// When it was last asked about.
+    checked: Option<Time>,
 }
 
 /// What a round may take.
@@ -38,55 +46,93 @@ pub struct Terms<'a> {
     pub wanted: bool,
 }
 
-/// The tables that have a schedule, and which.
-pub fn scheduled(messages: Option<Oid>) -> Result<Vec<(Rc<Pair>, Schedule)>> {
-    let mut pairs = Vec::new();
-    for (oid, schedule) in cache::scheduled()? {
-        if messages.is_none_or(|m| m == oid)
-            && let Some(pair) = cache::still(oid)?
-        {
-            resolve::due_columns(&pair.mapping, &pair.messages)?;
-            pairs.push((pair, Schedule::read(&schedule)?));
+/// Tables that can't be asked about, and why: they keep no other from it.
+#[derive(Debug, Default)]
+pub struct Troubles(pub Vec<String>);
+
+impl Troubles {
+    /// Does some work for one table; it is undone if it fails.
+    pub fn apart<T>(&mut self, messages: Oid, work: impl FnOnce() -> Result<T>) -> Option<T> {
+        match apart(work) {
+            Ok(value) => Some(value),
+            Err(failed) => {
+                let name = resolve::relation_name(messages);
+                self.0.push(format!("table {name} is left out: {}", failed.message));
+                None
+            }
         }
+    }
+
+    /// Tells whoever asks by hand.
+    pub fn warn(&self) {
+        for text in &self.0 {
+            pgrx::warning!("{text}");
+        }
+    }
+}
+
+/// The tables that have a schedule, and which.
+pub fn scheduled(messages: Option<Oid>, troubles: &mut Troubles) -> Result<Pairs> {
+    let mut pairs = Pairs::new();
+    for (oid, schedule) in cache::scheduled()? {
+        if messages.is_some_and(|m| m != oid) {
+            continue;
+        }
+        let pair = troubles.apart(oid, || {
+            let Some(pair) = cache::still(oid)? else { return Ok(None) };
+            resolve::due_columns(&pair.mapping, &pair.messages)?;
+            Ok(Some((pair, Schedule::read(&schedule)?)))
+        });
+        pairs.extend(pair.flatten());
     }
     Ok(pairs)
 }
 
 /// What is due. The tables share a round evenly.
-pub fn due(pairs: &[(Rc<Pair>, Schedule)], terms: &Terms) -> Result<Vec<Due>> {
+pub fn due(pairs: &Pairs, terms: &Terms, troubles: &mut Troubles) -> Vec<Due> {
     let only = terms.accounts.only();
     // One account speaks for every other, so none is left out.
     let known: Option<Vec<&str>> = only.is_none().then(|| terms.accounts.names().collect());
-    let mut lists = Vec::new();
+    let mut all = Vec::new();
     for (pair, schedule) in pairs {
-        let _owner = Rights::Owner.on(&pair.messages);
-        let spi = Spi::connect()?;
-        let text = sql::take_due(sql::select_due(&pair.mapping, &pair.plans.shape, schedule));
-        let array = text_array(known.iter().flatten().copied());
-        let rows = spi.once(
-            &text,
-            &[
-                pg_sys::INT4OID,
-                pg_sys::INT4OID,
-                pg_sys::INTERVALOID,
-                pg_sys::TEXTOID,
-                pg_sys::TEXTARRAYOID,
-                pg_sys::TEXTARRAYOID,
-                pg_sys::BOOLOID,
-            ],
-            &[
-                Some(Datum::from(gucs::max_checks())),
-                Some(Datum::from(terms.most)),
-                Some(interval_datum(gucs::give_up_after())),
-                only.map(|sid| text_datum(&to_server(sid))),
-                known.is_some().then_some(array),
-                Some(text_array(terms.resting.iter().map(String::as_str))),
-                Some(Datum::from(terms.wanted)),
-            ],
-        )?;
-        lists.push(read(&rows)?);
+        let taken = troubles.apart(pair.messages.oid, || {
+            let _owner = Rights::Owner.on(&pair.messages);
+            let spi = Spi::connect()?;
+            let text = sql::take_due(sql::select_due(&pair.mapping, &pair.plans.shape, schedule));
+            let rows = spi.once(
+                &text,
+                &[
+                    pg_sys::INT4OID,
+                    pg_sys::INT4OID,
+                    pg_sys::INTERVALOID,
+                    pg_sys::TEXTOID,
+                    pg_sys::TEXTARRAYOID,
+                    pg_sys::TEXTARRAYOID,
+                    pg_sys::BOOLOID,
+                ],
+                &[
+                    Some(Datum::from(gucs::max_checks())),
+                    Some(Datum::from(terms.most)),
+                    Some(interval_datum(gucs::give_up_after())),
+                    only.map(|sid| text_datum(&to_server(sid))),
+                    known.as_ref().map(|names| text_array(names.iter().copied())),
+                    Some(text_array(terms.resting.iter().map(String::as_str))),
+                    Some(Datum::from(terms.wanted)),
+                ],
+            )?;
+            read(&rows)
+        });
+        all.extend(taken.into_iter().flatten());
     }
-    Ok(interleave(lists, terms.most))
+    in_turn(all, terms.most)
+}
+
+/// The first of them, as `due()` has them: by turn, then the most urgent.
+fn in_turn(mut all: Vec<Due>, most: i32) -> Vec<Due> {
+    let urgency = |d: &Due| (d.turn, !d.wanted, d.checked, d.sent.map(|s| s.0));
+    all.sort_by(|a, b| urgency(a).cmp(&urgency(b)).then_with(|| a.key.cmp(&b.key)));
+    all.truncate(most.unsigned_abs() as usize);
+    all
 }
 
 /// Reads the columns of `take_due`.
@@ -106,6 +152,9 @@ pub fn read(rows: &Rows) -> Result<Vec<Due>> {
             account: rows.string(i, 4).unwrap_or_default(),
             // The clocks of the application and of Twilio are not quite the same.
             sent: time(i, 5).zip(time(i, 6)).map(|(from, to)| (from - CLOCKS_DIFFER, to.max(from) + CLOCKS_DIFFER)),
+            turn: rows.get(i, 7).map_or(0, |d| d.value() as i64),
+            wanted: rows.get(i, 8).is_some_and(|d| d.value() != 0),
+            checked: rows.get(i, 9).map(|d| d.value() as i64),
         });
     }
     Ok(all)
@@ -114,57 +163,47 @@ pub fn read(rows: &Rows) -> Result<Vec<Due>> {
 /// By how much a message may have been sent before its row was written, in microseconds.
 const CLOCKS_DIFFER: Time = 5_000_000;
 
-fn interleave(lists: Vec<Vec<Due>>, most: i32) -> Vec<Due> {
-    let mut lists: Vec<_> = lists.into_iter().map(Vec::into_iter).collect();
-    let mut taken = Vec::new();
-    while taken.len() < most.unsigned_abs() as usize {
-        let before = taken.len();
-        taken.extend(lists.iter_mut().filter_map(Iterator::next));
-        if taken.len() == before {
-            break;
-        }
-    }
-    taken.truncate(most.unsigned_abs() as usize);
-    taken
-}
-
 /// Takes them until a time, so that no other round does; gives those that could be had. A table that has no
 /// `next_check_at` has nowhere to say so.
-pub fn lease(pairs: &[(Rc<Pair>, Schedule)], due: Vec<Due>, until: Time) -> Result<Vec<Due>> {
-    let mut had = Vec::with_capacity(due.len());
+pub fn lease(pairs: &Pairs, due: &[Due], until: Time, troubles: &mut Troubles) -> Vec<Due> {
+    let mut had: HashSet<(Oid, String)> = HashSet::with_capacity(due.len());
     for (pair, _) in pairs {
-        let mine = || due.iter().filter(|d| d.messages == pair.messages.oid);
-        let Some(text) = sql::lease(&pair.mapping, &pair.plans.shape) else {
-            had.extend(mine().cloned());
-            continue;
-        };
-        if mine().next().is_none() {
+        let table = pair.messages.oid;
+        let mine: Vec<&str> = due.iter().filter(|d| d.messages == table).map(|d| d.key.as_str()).collect();
+        if mine.is_empty() {
             continue;
         }
-        let _owner = Rights::Owner.on(&pair.messages);
-        let spi = Spi::connect()?;
-        let rows = spi.by_index(
-            &text,
-            &[pg_sys::TEXTARRAYOID, pg_sys::TIMESTAMPTZOID],
-            &[Some(text_array(mine().map(|d| d.key.as_str()))), Some(Datum::from(until))],
-        )?;
-        let keys: std::collections::HashSet<String> = (0..rows.len()).filter_map(|i| rows.string(i, 0)).collect();
-        had.extend(mine().filter(|d| keys.contains(&d.key)).cloned());
+        let Some(text) = sql::lease(&pair.mapping, &pair.plans.shape) else {
+            had.extend(mine.into_iter().map(|key| (table, key.to_owned())));
+            continue;
+        };
+        let keys = troubles.apart(table, || {
+            let _owner = Rights::Owner.on(&pair.messages);
+            let spi = Spi::connect()?;
+            let rows = spi.by_index(
+                &text,
+                &[pg_sys::TEXTARRAYOID, pg_sys::TIMESTAMPTZOID],
+                &[Some(text_array(mine.into_iter())), Some(Datum::from(until))],
+            )?;
+            Ok((0..rows.len()).filter_map(|i| Some((table, rows.string(i, 0)?))).collect::<Vec<_>>())
+        });
+        had.extend(keys.into_iter().flatten());
     }
-    Ok(had)
+    due.iter().filter(|d| had.contains(&(d.messages, d.key.clone()))).cloned().collect()
 }
 
 /// Gives back what rounds had taken until one of these times.
-pub fn end_leases(pairs: &[(Rc<Pair>, Schedule)], until: &[Time]) -> Result<()> {
+pub fn end_leases(pairs: &Pairs, until: &[Time], troubles: &mut Troubles) {
     for (pair, _) in pairs {
         if let Some(text) = sql::end_leases(&pair.mapping, &pair.plans.shape) {
-            let _owner = Rights::Owner.on(&pair.messages);
-            let times: Vec<_> = until.iter().map(|&t| Some(Datum::from(t))).collect();
-            let array = Layout::of(pg_sys::TIMESTAMPTZOID).array(&times);
-            Spi::connect()?.once(&text, &[pg_sys::TIMESTAMPTZARRAYOID], &[Some(array)])?;
+            troubles.apart(pair.messages.oid, || {
+                let _owner = Rights::Owner.on(&pair.messages);
+                let times: Vec<_> = until.iter().map(|&t| Some(Datum::from(t))).collect();
+                let array = Layout::of(pg_sys::TIMESTAMPTZOID).array(&times);
+                Spi::connect()?.once(&text, &[pg_sys::TIMESTAMPTZARRAYOID], &[Some(array)]).map(drop)
+            });
         }
     }
-    Ok(())
 }
 
 /// A text[] value.

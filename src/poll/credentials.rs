@@ -3,14 +3,27 @@
 use crate::errors::{Code, Fault, Result};
 use crate::gucs;
 use crate::twilio::account::{Accounts, is_account};
+use crate::twilio::client::base_url;
 use secrecy::SecretString;
 use std::path::Path;
 
 const HINT: &str = "Set msgstatus.credentials_file, or msgstatus.twilio_account_sid and msgstatus.twilio_auth_token, in \
                     postgresql.conf and reload; or TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN in the environment of the server.";
 
-/// The accounts that there are credentials for.
-pub fn accounts() -> Result<Accounts> {
+/// The accounts that there are credentials for, once it is clear where to send them.
+pub fn ready() -> Result<Accounts> {
+    let url = gucs::twilio_base_url();
+    base_url(&url).map_err(|why| {
+        Fault::new(
+            Code::InvalidArgument,
+            format!("msgstatus.twilio_base_url is \"{url}\": {why}"),
+            "The default is https://api.twilio.com; a region's is https://api.{edge}.{region}.twilio.com.",
+        )
+    })?;
+    accounts()
+}
+
+fn accounts() -> Result<Accounts> {
     if let Some(file) = gucs::credentials_file() {
         let accounts = Accounts::read(Path::new(&file)).map_err(|why| {
             Fault::new(

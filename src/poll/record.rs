@@ -2,7 +2,8 @@
 
 use super::claim::text_array;
 use super::schedule::Schedule;
-use crate::datum::{Layout, interval_datum, text_datum};
+use crate::boundary::Failed;
+use crate::datum::{Columns, interval_datum, text_datum};
 use crate::encoding::to_server;
 use crate::errors::Result;
 use crate::gucs;
@@ -12,67 +13,134 @@ use crate::spi::Spi;
 use crate::status::Status;
 use crate::status::oids::StatusOids;
 use crate::status::words::Provider;
+use crate::subtransaction::apart;
 use crate::twilio::inquiry::Report;
 use crate::twilio::{Time, now, utc};
 use pgrx::pg_sys::{self, Datum};
 use serde_json::{Map, Value};
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// How long a message is left alone about which Twilio gave no usable answer, in microseconds.
 const AFTER_FAILURE: Time = 15 * 60 * 1_000_000;
 
+/// After so many messages of a table that can't become delivery_unknown no more are tried in a round.
+const ENOUGH_FAILURES: usize = 10;
+
 /// What to write down about one message.
+#[derive(Clone, Copy)]
 pub struct Entry<'a> {
     /// Its key, as text.
     pub key: &'a str,
     pub what: What<'a>,
+    /// Until when the round has it, as its row says.
+    pub taken_until: Option<Time>,
 }
 
+#[derive(Clone, Copy)]
 pub enum What<'a> {
     Answer(&'a Report),
+    /// An answer that is in the log already, which another messages table shares.
+    Told(&'a Report),
     /// Twilio has no such message: it is never asked again.
     Gone,
     /// It was asked in vain.
     Failed,
     /// It was not asked after all.
-    Returned,
+    Returned {
+        /// Somebody asked for it by hand, and still waits.
+        wanted: bool,
+    },
 }
 
-/// The status of a message before and after.
-pub type Statuses = HashMap<String, (Option<Status>, Option<Status>)>;
+impl<'a> What<'a> {
+    fn report(self) -> Option<&'a Report> {
+        match self {
+            What::Answer(report) | What::Told(report) => Some(report),
+            What::Gone | What::Failed | What::Returned { .. } => None,
+        }
+    }
+}
 
-/// Writes all of it down, for messages of one table; gives what became of those that were answered.
-pub fn record(pair: &Pair, entries: &[Entry]) -> Result<Statuses> {
-    let answers: Vec<(&str, &Report)> = entries
-        .iter()
-        .filter_map(|e| match e.what {
-            What::Answer(report) => Some((e.key, report)),
-            _ => None,
-        })
-        .collect();
-    let before = statuses(pair, &answers)?;
+/// The statuses of messages that were answered, before and after, by key.
+type Statuses = HashMap<String, (Option<Status>, Option<Status>)>;
+
+/// What became of entries.
+#[derive(Default)]
+pub struct Written {
+    pub statuses: Statuses,
+    /// The answers that a row could not take, and why, by key.
+    pub failed: HashMap<String, String>,
+}
+
+/// Writes all of it down, for messages of one table. An answer that a constraint or a trigger refuses keeps no other from
+/// being written; its message is left alone for a while.
+pub fn record(pair: &Pair, entries: &[Entry]) -> Result<Written> {
+    let (mut statuses, mut failed) = (HashMap::new(), HashMap::new());
+    together_or_alone(
+        entries,
+        &mut |entries| {
+            statuses.extend(write(pair, entries)?);
+            Ok(())
+        },
+        &mut |entry, why| {
+            let left_alone = Entry { what: What::Failed, ..*entry };
+            // Its row takes nothing at all, perhaps: then it is asked about again when its lease is over.
+            let _ = apart(|| keep_books(pair, &[left_alone]));
+            failed.insert(entry.key.to_owned(), why.message);
+        },
+    )?;
+    Ok(Written { statuses, failed })
+}
+
+/// Does work for all items together; where that fails, for each half of them, down to the single one whose fault it is.
+fn together_or_alone<T>(
+    items: &[T],
+    work: &mut dyn FnMut(&[T]) -> Result<()>,
+    failed: &mut dyn FnMut(&T, Failed),
+) -> Result<()> {
+    match (apart(|| work(items)), items) {
+        (Ok(()), _) => Ok(()),
+        // It may be over; if not, the caller has to know.
+        (Err(why), _) if why.is_passing() => work(items),
+        (Err(why), [item]) => {
+            failed(item, why);
+            Ok(())
+        }
+        (Err(_), _) => {
+            let (first, second) = items.split_at(items.len() / 2);
+            together_or_alone(first, work, failed)?;
+            together_or_alone(second, work, failed)
+        }
+    }
+}
+
+fn write(pair: &Pair, entries: &[Entry]) -> Result<Statuses> {
+    let answered: Vec<&str> = entries.iter().filter(|e| e.what.report().is_some()).map(|e| e.key).collect();
+    let before = statuses(pair, &answered)?;
     // First the rows of all, in key order; then the fold finds its own locked already.
     keep_books(pair, entries)?;
     insert(
         pair,
-        answers.iter().map(|&(key, report)| Event {
-            key,
-            word: report.message.status.as_deref().unwrap_or_default(),
-            event_at: report.changed_at,
-            error_code: report.message.error_code.as_deref(),
-            error_message: report.message.error_message.as_deref(),
-            payload: Some(payload(report)),
-            source: "poll",
+        entries.iter().filter_map(|e| match e.what {
+            What::Answer(report) => Some(Event {
+                key: e.key,
+                word: report.message.status.as_deref().unwrap_or_default(),
+                event_at: report.changed_at,
+                error_code: report.message.error_code.as_deref(),
+                error_message: report.message.error_message.as_deref(),
+                payload: Some(payload(report)),
+                source: "poll",
+            }),
+            _ => None,
         }),
     )?;
-    let after = statuses(pair, &answers)?;
-    Ok(before
-        .into_iter()
-        .map(|(key, was)| {
-            let is = after.get(&key).copied().flatten();
-            (key, (was, is))
-        })
-        .collect())
+    let after = statuses(pair, &answered)?;
+    let both = |(key, was)| {
+        let is = after.get(&key).copied().flatten();
+        (key, (was, is))
+    };
+    Ok(before.into_iter().map(both).collect())
 }
 
 /// A log row.
@@ -88,9 +156,10 @@ struct Event<'a> {
 
 fn insert<'a>(pair: &Pair, events: impl Iterator<Item = Event<'a>>) -> Result<()> {
     let text = |t: Option<&str>| t.map(|t| text_datum(&to_server(t)));
-    let mut columns: [Vec<Option<Datum>>; 7] = Default::default();
+    let texts = pg_sys::TEXTOID;
+    let mut rows = Columns::new([texts, texts, pg_sys::TIMESTAMPTZOID, texts, texts, texts, texts]);
     for event in events {
-        let row = [
+        rows.push([
             text(Some(event.key)),
             text(Some(event.word)),
             event.event_at.map(Datum::from),
@@ -98,22 +167,14 @@ fn insert<'a>(pair: &Pair, events: impl Iterator<Item = Event<'a>>) -> Result<()
             text(event.error_message),
             text(event.payload.as_deref()),
             text(Some(event.source)),
-        ];
-        for (column, value) in columns.iter_mut().zip(row) {
-            column.push(value);
-        }
+        ]);
     }
-    if columns[0].is_empty() {
+    if rows.is_empty() {
         return Ok(());
     }
-    let (texts, times) = (Layout::of(pg_sys::TEXTOID), Layout::of(pg_sys::TIMESTAMPTZOID));
-    let layouts = [&texts, &texts, &times, &texts, &texts, &texts, &texts];
-    let values: Vec<_> = columns.iter().zip(layouts).map(|(column, layout)| Some(layout.array(column))).collect();
-    let mut types = [pg_sys::TEXTARRAYOID; 7];
-    types[2] = pg_sys::TIMESTAMPTZARRAYOID;
     let _owner = Rights::Owner.on(&pair.log);
-    Spi::connect()?.once(&sql::insert_events(&pair.mapping, &pair.plans.shape), &types, &values)?;
-    Ok(())
+    let sql = sql::insert_events(&pair.mapping, &pair.plans.shape);
+    Spi::connect()?.once(&sql, &rows.types(), &rows.arrays()).map(drop)
 }
 
 /// What the row of an answer keeps of it, beside what has a column.
@@ -133,8 +194,8 @@ fn payload(report: &Report) -> String {
     Value::Object(all.collect::<Map<_, _>>()).to_string()
 }
 
-fn statuses(pair: &Pair, answers: &[(&str, &Report)]) -> Result<HashMap<String, Option<Status>>> {
-    if answers.is_empty() {
+fn statuses(pair: &Pair, keys: &[&str]) -> Result<HashMap<String, Option<Status>>> {
+    if keys.is_empty() {
         return Ok(HashMap::new());
     }
     let oids = StatusOids::get()?;
@@ -143,62 +204,45 @@ fn statuses(pair: &Pair, answers: &[(&str, &Report)]) -> Result<HashMap<String, 
     let rows = spi.by_index(
         &sql::select_statuses(&pair.mapping, &pair.plans.shape),
         &[pg_sys::TEXTARRAYOID],
-        &[Some(text_array(answers.iter().map(|a| a.0)))],
+        &[Some(text_array(keys.iter().copied()))],
     )?;
     let status = |i| rows.get(i, 1).and_then(|d| oids.status(d));
     Ok((0..rows.len()).filter_map(|i| Some((rows.string(i, 0)?, status(i)))).collect())
 }
 
 fn keep_books(pair: &Pair, entries: &[Entry]) -> Result<()> {
-    let Some(text) = sql::keep_books(&pair.mapping, &pair.plans.shape) else { return Ok(()) };
-    let mut columns: [Vec<Option<Datum>>; 7] = Default::default();
+    let Some(sql) = sql::keep_books(&pair.mapping, &pair.plans.shape) else { return Ok(()) };
+    // The log trigger counts an answer that it understands, and that says where it comes from.
+    let reader = if pair.mapping.l.provider.is_some() { Provider::TWILIO } else { pair.provider };
+    let counted = |word: &str| pair.mapping.l.source.is_some() && reader.parse(&to_server(word)).is_some();
+    let (texts, times, integers) = (pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID, pg_sys::INT4OID);
+    let mut rows = Columns::new([texts, times, texts, texts, integers, integers, times, times]);
     for entry in entries {
-        let (mut next, mut price, mut unit, mut segments, mut checks) = (None, None, None, None, 0);
-        match entry.what {
-            What::Answer(report) => {
-                let m = &report.message;
-                price = m.decimal_price().map(|p| text_datum(p.as_bytes()));
-                // A currency without a price says nothing yet.
-                unit = m.price_unit.as_deref().filter(|_| price.is_some()).map(|u| text_datum(&to_server(u)));
-                segments = m.segments().map(Datum::from);
-                // The log trigger counts an answer that it understands, and that says where it comes from.
-                let word = to_server(m.status.as_deref().unwrap_or_default());
-                let told = pair.mapping.l.source.is_some() && Provider::TWILIO.parse(&word).is_some();
-                checks = i32::from(!told);
+        let message = entry.what.report().map(|report| &report.message);
+        let (next, checks) = match entry.what {
+            What::Answer(report) | What::Told(report) => {
+                (None, i32::from(!counted(report.message.status.as_deref().unwrap_or_default())))
             }
-            What::Gone => (next, checks) = (Some(Datum::from(Time::MAX)), 1),
-            What::Failed => (next, checks) = (Some(Datum::from(now() + AFTER_FAILURE)), 1),
-            What::Returned => {}
-        }
-        let row = [
+            What::Gone => (Some(Time::MAX), 1),
+            What::Failed => (Some(now() + AFTER_FAILURE), 1),
+            What::Returned { wanted } => (wanted.then_some(Time::MIN), 0),
+        };
+        let price = message.and_then(|m| m.decimal_price());
+        // A currency without a price says nothing yet.
+        let unit = message.and_then(|m| m.price_unit.as_deref()).filter(|_| price.is_some());
+        rows.push([
             Some(text_datum(&to_server(entry.key))),
-            next,
-            price,
-            unit,
-            segments,
+            next.map(Datum::from),
+            price.map(|p| text_datum(p.as_bytes())),
+            unit.map(|u| text_datum(&to_server(u))),
+            message.and_then(|m| m.segments()).map(Datum::from),
             Some(Datum::from(checks)),
             (checks > 0).then(|| Datum::from(now())),
-        ];
-        for (column, value) in columns.iter_mut().zip(row) {
-            column.push(value);
-        }
+            entry.taken_until.map(Datum::from),
+        ]);
     }
-    let (text_l, time_l, int_l) =
-        (Layout::of(pg_sys::TEXTOID), Layout::of(pg_sys::TIMESTAMPTZOID), Layout::of(pg_sys::INT4OID));
-    let layouts = [&text_l, &time_l, &text_l, &text_l, &int_l, &int_l, &time_l];
-    let arrays = [
-        pg_sys::TEXTARRAYOID,
-        pg_sys::TIMESTAMPTZARRAYOID,
-        pg_sys::TEXTARRAYOID,
-        pg_sys::TEXTARRAYOID,
-        pg_sys::INT4ARRAYOID,
-        pg_sys::INT4ARRAYOID,
-        pg_sys::TIMESTAMPTZARRAYOID,
-    ];
-    let values: Vec<_> = columns.iter().zip(layouts).map(|(column, layout)| Some(layout.array(column))).collect();
     let _owner = Rights::Owner.on(&pair.messages);
-    Spi::connect()?.by_index(&text, &arrays, &values)?;
-    Ok(())
+    Spi::connect()?.by_index(&sql, &rows.types(), &rows.arrays()).map(drop)
 }
 
 /// Of what a page showed beside the messages that were asked about: those of this table on which it is news, or that were
@@ -223,9 +267,14 @@ pub fn others<'a>(pair: &Pair, schedule: &Schedule, reports: &[&'a Report]) -> R
     Ok((0..rows.len()).filter_map(found).collect())
 }
 
-/// Messages that are sent for too long become delivery_unknown, through the log. Gives their keys.
-pub fn mark_unknown(pair: &Pair, most: i32) -> Result<Vec<String>> {
-    let Some(text) = sql::select_unknown(&pair.mapping, &pair.plans.shape) else { return Ok(Vec::new()) };
+/// Messages that are sent for too long become delivery_unknown, through the log: at most so many of them. Gives their keys,
+/// and why others could not.
+pub fn mark_unknown(pair: &Pair, most: i32) -> Result<(Vec<String>, Vec<String>)> {
+    let Some(text) = sql::select_unknown(&pair.mapping, &pair.plans.shape) else { return Ok(Default::default()) };
+    // By this policy it would change nothing, round after round.
+    if pair.ranks.of(Status::DeliveryUnknown) <= pair.ranks.of(Status::Sent) {
+        return Ok(Default::default());
+    }
     let keys: Vec<String> = {
         let _owner = Rights::Owner.on(&pair.messages);
         let spi = Spi::connect()?;
@@ -240,18 +289,28 @@ pub fn mark_unknown(pair: &Pair, most: i32) -> Result<Vec<String>> {
         )?;
         (0..rows.len()).filter_map(|i| rows.string(i, 0)).collect()
     };
-    // The log says whose conclusion it is: not Twilio's, which has no such status.
-    insert(
-        pair,
-        keys.iter().map(|key| Event {
-            key,
-            word: Status::DeliveryUnknown.label(),
-            event_at: None,
-            error_code: None,
-            error_message: None,
-            payload: None,
-            source: "api",
-        }),
+    let (mut marked, failures) = (Vec::new(), RefCell::new(Vec::new()));
+    together_or_alone(
+        &keys,
+        &mut |keys| {
+            if failures.borrow().len() >= ENOUGH_FAILURES {
+                return Ok(());
+            }
+            // The log says whose conclusion it is: not Twilio's, which has no such status.
+            let event = |key| Event {
+                key,
+                word: Status::DeliveryUnknown.label(),
+                event_at: None,
+                error_code: None,
+                error_message: None,
+                payload: None,
+                source: "api",
+            };
+            insert(pair, keys.iter().map(|key| event(key)))?;
+            marked.extend(keys.iter().cloned());
+            Ok(())
+        },
+        &mut |key, why| failures.borrow_mut().push(format!("{key} can't become delivery_unknown: {}", why.message)),
     )?;
-    Ok(keys)
+    Ok((marked, failures.into_inner()))
 }

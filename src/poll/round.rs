@@ -1,6 +1,6 @@
 //! One round: what is asked, what comes back, and what becomes of it. The worker and `poll()` differ in when they commit.
 
-use super::claim::Due;
+use super::claim::{Due, Troubles};
 use super::record::{self, Entry, What};
 use super::schedule::Schedule;
 use crate::errors::Result;
@@ -19,6 +19,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A round starts no request after this.
+pub const LONGEST: Duration = Duration::from_secs(8 * 60);
+
 /// The tables of a round and their schedules.
 pub type Pairs = Vec<(Rc<Pair>, Schedule)>;
 
@@ -34,7 +37,40 @@ pub enum Outcome {
     },
     Silent(Failure),
     /// It was not asked about after all.
-    Returned(String),
+    Returned(Failure),
+    /// What was said could not be written down.
+    Refused {
+        why: String,
+        report: Arc<Report>,
+    },
+}
+
+impl Outcome {
+    /// What went wrong, if it did.
+    pub fn error(&self) -> Option<String> {
+        match self {
+            Outcome::Answered { .. } => None,
+            Outcome::Silent(why) => Some(why.to_string()),
+            Outcome::Returned(why @ Failure::NotAsked(_)) => Some(why.to_string()),
+            Outcome::Returned(why) => Some(format!("not asked: {why}")),
+            Outcome::Refused { why, .. } => Some(format!("the answer can't be written down: {why}")),
+            Outcome::Open => Some("not asked".to_owned()),
+        }
+    }
+}
+
+/// What was written down about messages of one table. It counts once its transaction is committed: see [`Round::apply`].
+#[derive(Debug, Default)]
+pub struct Written {
+    outcomes: Vec<(usize, Outcome)>,
+    /// Answers that are in the log now, by log and key.
+    told: Vec<(Oid, String)>,
+    checked: u64,
+    changed: u64,
+    /// What rows could not take.
+    pub failures: Vec<String>,
+    /// Messages that became delivery_unknown.
+    unknown: HashSet<(Oid, String)>,
 }
 
 /// What a round came to.
@@ -53,19 +89,23 @@ pub struct Round {
     outcomes: Vec<Outcome>,
     /// One SID may be that of messages in several tables.
     by_sid: HashMap<String, Vec<usize>>,
+    /// Answers that were written, by log and key: several messages tables may share a log.
+    told: HashSet<(Oid, String)>,
     pub tally: Tally,
     /// Keep the reports, for who wants to show them.
     keep: bool,
+    /// Until when the messages are taken, where their rows say so.
+    taken_until: Option<Time>,
 }
 
 impl Round {
-    pub fn new(due: Vec<Due>, keep: bool) -> Round {
+    pub fn new(due: Vec<Due>, keep: bool, taken_until: Option<Time>) -> Round {
         let mut by_sid: HashMap<String, Vec<usize>> = HashMap::new();
         for (i, due) in due.iter().enumerate() {
             by_sid.entry(due.sid.clone()).or_default().push(i);
         }
         let outcomes = vec![Outcome::Open; due.len()];
-        Round { due, outcomes, by_sid, tally: Tally::default(), keep }
+        Round { due, outcomes, by_sid, told: HashSet::new(), tally: Tally::default(), keep, taken_until }
     }
 
     pub fn results(&self) -> impl Iterator<Item = (&Due, &Outcome)> {
@@ -101,10 +141,10 @@ impl Round {
     }
 
     /// Writes down what was said about messages of one table; call within a transaction.
-    pub fn record(&mut self, pair: &Pair, schedule: &Schedule, said: &[Said]) -> Result<()> {
+    pub fn record(&self, pair: &Pair, schedule: &Schedule, said: &[Said]) -> Result<Written> {
         let table = pair.messages.oid;
         let mut entries: Vec<Entry> = Vec::new();
-        let mut places: Vec<(usize, Outcome)> = Vec::new();
+        let mut written = Written::default();
         let (mut others, mut reports) = (Vec::new(), HashMap::new());
         // A message may be spoken of twice at once: fetched and on a page, or on two pages. The first word counts.
         let (mut taken, mut shown) = (HashSet::new(), HashSet::new());
@@ -116,7 +156,7 @@ impl Round {
                         match self.open(sid, table) {
                             Some(i) if !taken.insert(i) => {}
                             Some(i) => {
-                                entries.push(Entry { key: &self.due[i].key, what: What::Answer(report) });
+                                entries.push(self.entry(i, self.answer(pair, &self.due[i].key, report)));
                                 reports.insert(i, report);
                             }
                             None if shown.insert(sid) => others.push(&**report),
@@ -128,20 +168,21 @@ impl Round {
                     if let Some(i) = self.open(sid, table).filter(|&i| taken.insert(i)) {
                         let what = match why {
                             Failure::NotFound => What::Gone,
-                            Failure::Refused(..) | Failure::NotAsked(_) => What::Returned,
+                            Failure::Refused(..) | Failure::NotAsked(_) => {
+                                What::Returned { wanted: self.due[i].wanted }
+                            }
                             _ => What::Failed,
                         };
-                        entries.push(Entry { key: &self.due[i].key, what });
-                        places.push((i, Outcome::Silent(why.clone())));
+                        entries.push(self.entry(i, what));
+                        written.outcomes.push((i, Outcome::Silent(why.clone())));
                     }
                 }
                 Said::Stopped { why, unasked, .. } => {
                     for i in unasked.iter().filter_map(|sid| self.open(sid, table)) {
-                        if !taken.insert(i) {
-                            continue;
+                        if taken.insert(i) {
+                            entries.push(self.entry(i, What::Returned { wanted: self.due[i].wanted }));
+                            written.outcomes.push((i, Outcome::Returned(why.clone())));
                         }
-                        entries.push(Entry { key: &self.due[i].key, what: What::Returned });
-                        places.push((i, Outcome::Returned(why.to_string())));
                     }
                 }
                 Said::Clock { .. } | Said::Done(_) => {}
@@ -152,22 +193,63 @@ impl Round {
         if others.len() > 1 && resolve::finds_sid(&pair.mapping, &pair.messages)? {
             more = record::others(pair, schedule, &others)?;
         }
-        entries.extend(more.iter().map(|(key, report)| Entry { key, what: What::Answer(report) }));
+        entries.extend(more.iter().map(|(key, report)| Entry {
+            key,
+            what: self.answer(pair, key, report),
+            taken_until: None,
+        }));
         if entries.is_empty() {
-            return Ok(());
+            return Ok(written);
         }
-        let statuses = record::record(pair, &entries)?;
-        self.tally.checked += statuses.len() as u64;
-        self.tally.changed += statuses.values().filter(|(old, new)| old != new).count() as u64;
+        let became = record::record(pair, &entries)?;
+        written.checked = became.statuses.len() as u64;
+        written.changed = became.statuses.values().filter(|(old, new)| old != new).count() as u64;
+        written.failures = became.failed.iter().map(|(key, why)| format!("{key}: {why}")).collect();
         for (i, report) in reports {
-            let (old, new) = statuses.get(&self.due[i].key).copied().unwrap_or_default();
+            let key = &self.due[i].key;
             let report = if self.keep { Arc::clone(report) } else { Arc::default() };
-            places.push((i, Outcome::Answered { old, new, report }));
+            let outcome = match became.failed.get(key) {
+                Some(why) => Outcome::Refused { why: why.clone(), report },
+                None => {
+                    let (old, new) = became.statuses.get(key).copied().unwrap_or_default();
+                    Outcome::Answered { old, new, report }
+                }
+            };
+            written.outcomes.push((i, outcome));
         }
-        for (i, outcome) in places {
+        let answers = entries.iter().filter(|e| matches!(e.what, What::Answer(_)));
+        let told = answers.filter(|e| !became.failed.contains_key(e.key));
+        written.told = told.map(|e| (pair.log.oid, e.key.to_owned())).collect();
+        Ok(written)
+    }
+
+    fn entry<'a>(&'a self, i: usize, what: What<'a>) -> Entry<'a> {
+        Entry { key: &self.due[i].key, what, taken_until: self.taken_until }
+    }
+
+    fn answer<'a>(&self, pair: &Pair, key: &str, report: &'a Report) -> What<'a> {
+        if self.told.contains(&(pair.log.oid, key.to_owned())) { What::Told(report) } else { What::Answer(report) }
+    }
+
+    /// Takes note of what was written, once it is there to stay.
+    pub fn apply(&mut self, written: Written) {
+        self.tally.checked += written.checked;
+        self.tally.changed += written.changed;
+        self.tally.errors += written.failures.len() as u64;
+        if let Some(first) = written.failures.into_iter().next() {
+            self.tally.message.get_or_insert(first);
+        }
+        self.told.extend(written.told);
+        for (i, outcome) in written.outcomes {
             self.outcomes[i] = outcome;
         }
-        Ok(())
+        for (due, outcome) in self.due.iter().zip(&mut self.outcomes) {
+            if let Outcome::Answered { new, .. } = outcome
+                && written.unknown.contains(&(due.messages, due.key.clone()))
+            {
+                *new = Some(Status::DeliveryUnknown);
+            }
+        }
     }
 
     /// The message of this SID in this table that was asked about and not heard of yet.
@@ -178,11 +260,10 @@ impl Round {
     }
 
     /// Gives back what nobody said anything about; call within a transaction.
-    pub fn give_back(&mut self, pair: &Pair) -> Result<()> {
-        let open =
-            |(due, outcome): &(&Due, &Outcome)| due.messages == pair.messages.oid && matches!(outcome, Outcome::Open);
-        let entries: Vec<Entry> =
-            self.results().filter(open).map(|(due, _)| Entry { key: &due.key, what: What::Returned }).collect();
+    pub fn give_back(&self, pair: &Pair) -> Result<()> {
+        let open = |&i: &usize| self.due[i].messages == pair.messages.oid && matches!(self.outcomes[i], Outcome::Open);
+        let returned = |i: usize| self.entry(i, What::Returned { wanted: self.due[i].wanted });
+        let entries: Vec<Entry> = (0..self.due.len()).filter(open).map(returned).collect();
         if !entries.is_empty() {
             record::record(pair, &entries)?;
         }
@@ -190,24 +271,25 @@ impl Round {
     }
 
     /// Marks messages that are sent for too long; call within a transaction, when all answers are recorded.
-    pub fn mark_unknown(&mut self, pair: &Pair, most: i32) -> Result<()> {
-        let marked: HashSet<String> = record::mark_unknown(pair, most)?.into_iter().collect();
-        self.tally.changed += marked.len() as u64;
-        for (due, outcome) in self.due.iter().zip(&mut self.outcomes) {
-            if let Outcome::Answered { new, .. } = outcome
-                && due.messages == pair.messages.oid
-                && marked.contains(&due.key)
-            {
-                *new = Some(Status::DeliveryUnknown);
-            }
-        }
-        Ok(())
+    pub fn mark_unknown(pair: &Pair, most: i32) -> Result<Written> {
+        let (marked, failures) = record::mark_unknown(pair, most)?;
+        let changed = marked.len() as u64;
+        let unknown = marked.into_iter().map(|key| (pair.messages.oid, key)).collect();
+        Ok(Written { changed, failures, unknown, ..Default::default() })
     }
 
     /// Forgets what was said of messages that were not asked about.
     pub fn only_asked(&self, said: &mut Said) {
         if let Said::Reports { reports, .. } = said {
             reports.retain(|r| r.message.sid.as_ref().is_some_and(|sid| self.by_sid.contains_key(sid)));
+        }
+    }
+
+    /// Takes note of tables that could not be asked about.
+    pub fn troubled(&mut self, troubles: &Troubles) {
+        self.tally.errors += troubles.0.len() as u64;
+        if let Some(first) = troubles.0.first() {
+            self.tally.message.get_or_insert_with(|| first.clone());
         }
     }
 

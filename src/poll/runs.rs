@@ -29,10 +29,22 @@ pub fn keep(began: Time, trigger: &str, tally: &Tally) -> Result<()> {
     end(begin(began, trigger, None)?, tally)
 }
 
-/// Writes down that a round begins, and until when it has its messages, if it takes them. Gives its number.
+/// Writes down that a round begins, and until when it has its messages, if it takes them; forgets those of long ago. Gives
+/// its number.
 pub fn begin(began: Time, trigger: &str, until: Option<Time>) -> Result<i64> {
     let _owner = as_owner()?;
     let spi = Spi::connect()?;
+    // The oldest, if they are too old.
+    spi.once(
+        &format!(
+            "DELETE FROM msgstatus.poll_run r WHERE r.run IN (SELECT o.run FROM (SELECT p.run, p.started_at \
+             FROM msgstatus.poll_run p ORDER BY p.run LIMIT 100) AS o \
+             WHERE o.started_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) \
+             '{KEPT}'::pg_catalog.interval))"
+        ),
+        &[],
+        &[],
+    )?;
     let rows = spi.once(
         "INSERT INTO msgstatus.poll_run (started_at, trigger, lease_until) VALUES ($1, $2, $3) RETURNING run",
         &[pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
@@ -70,21 +82,6 @@ pub fn end(run: i64, tally: &Tally) -> Result<()> {
             errors,
             tally.message.as_deref().map(|m| text_datum(&to_server(m))),
         ],
-    )?;
-    Ok(())
-}
-
-/// Forgets rounds of long ago.
-pub fn prune() -> Result<()> {
-    let _owner = as_owner()?;
-    Spi::connect()?.once(
-        &format!(
-            "DELETE FROM msgstatus.poll_run r WHERE r.run IN (SELECT o.run FROM msgstatus.poll_run o \
-             WHERE o.started_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) \
-             '{KEPT}'::pg_catalog.interval) ORDER BY o.run LIMIT 1000)"
-        ),
-        &[],
-        &[],
     )?;
     Ok(())
 }

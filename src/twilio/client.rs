@@ -21,7 +21,7 @@ pub enum Failure {
     Throttled(Option<Duration>),
     /// 401 or 403: the credentials are wrong, or not allowed to do this.
     Refused(u16, String),
-    /// 404: no such message: deleted, too old, or of another account or region.
+    /// 404 with error 20404: no such message: deleted, too old, or of another account or region.
     NotFound,
     /// 5xx: Twilio's trouble.
     Server(u16, Option<Duration>),
@@ -125,7 +125,7 @@ impl Client {
         let answer = self.get::<Message>(login, url).await?;
         match answer.value.sid.as_deref() {
             Some(other) if !other.eq_ignore_ascii_case(sid) => {
-                Err(Failure::Malformed(format!("it is about {other}, not {sid}")))
+                Err(Failure::Malformed(format!("it is about {}, not {sid}", brief(other, 64))))
             }
             Some(_) if answer.value.status.is_some() => Ok(answer),
             _ => Err(Failure::Malformed("it has no sid or no status".to_owned())),
@@ -205,17 +205,26 @@ fn failure(status: StatusCode, wait: Option<Duration>, body: &[u8]) -> Failure {
     let said: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
     let why = || {
         let message = said.message.as_deref().unwrap_or("no reason given");
-        let message: String = message.chars().filter(|c| !c.is_control()).take(200).collect();
+        let message = brief(message, 200);
         said.code.map_or(message.clone(), |code| format!("{code}, {message}"))
     };
     match status.as_u16() {
         429 => Failure::Throttled(wait),
         code @ (401 | 403) => Failure::Refused(code, why()),
-        404 => Failure::NotFound,
+        // Any server says 404. Only Twilio's own (error 20404) is about the message.
+        404 if said.code == Some(NOT_FOUND) => Failure::NotFound,
         code @ 500..=599 => Failure::Server(code, wait),
         code @ 300..=399 => Failure::Unexpected(code, "a redirect, which is not followed".to_owned()),
         code => Failure::Unexpected(code, why()),
     }
+}
+
+/// Twilio's error 20404: the resource was not found.
+const NOT_FOUND: u64 = 20404;
+
+/// So many characters of a text from elsewhere, as one line.
+fn brief(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 /// Where JSON went wrong, without what it held.
@@ -304,7 +313,8 @@ mod tests {
             of(401, r#"{"code":20003,"message":"Authenticate"}"#),
             Failure::Refused(401, "20003, Authenticate".into())
         );
-        assert_eq!(of(404, "<html>"), Failure::NotFound);
+        assert_eq!(of(404, r#"{"code":20404,"message":"The requested resource was not found"}"#), Failure::NotFound);
+        assert!(matches!(of(404, "<html>"), Failure::Unexpected(404, _)), "a proxy's, or that of a wrong base URL");
         assert_eq!(of(503, "<html>"), Failure::Server(503, None));
         assert!(matches!(of(307, ""), Failure::Unexpected(307, _)));
         assert!(of(429, "").is_passing() && of(500, "").is_passing());

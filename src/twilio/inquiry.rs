@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// Twilio asks for exponential backoff with jitter on 429, from 100 ms on (Twilio, "Best practices", error 20429).
@@ -99,6 +99,16 @@ pub async fn run(client: &Client, pace: &Pace, asked: Vec<Asked>, deadline: Inst
     futures_util::future::join_all(lines).await;
     // Nobody is left to tell if this fails.
     let _ = out.send(Said::Done(counts.get())).await;
+}
+
+/// Says of all of it that nobody can be asked.
+pub async fn decline(asked: Vec<Asked>, why: &str, out: &mpsc::Sender<Said>) {
+    for Asked { account, asks, .. } in asked {
+        let unasked = asks.into_iter().map(|ask| ask.sid).collect();
+        // Nobody is left to tell if this fails.
+        let _ = out.send(Said::Stopped { account, why: Failure::NotAsked(why.to_owned()), unasked }).await;
+    }
+    let _ = out.send(Said::Done(Counts::default())).await;
 }
 
 async fn account(
@@ -216,7 +226,20 @@ impl Line<'_> {
                 let reports = vec![self.report(Message { sid: Some(sid), ..message })];
                 self.say(Said::Reports { account: self.account.to_owned(), reports }).await;
             }
-            Err(why) => self.say(Said::Silent { sid, why }).await,
+            Err(why) => {
+                // What answers so again and again is not Twilio, or not as we know it.
+                if let Failure::Unexpected(..) | Failure::Malformed(_) = why {
+                    self.failed_for_good(&why);
+                }
+                self.say(Said::Silent { sid, why }).await;
+            }
+        }
+    }
+
+    fn failed_for_good(&self, why: &Failure) {
+        self.failures.set(self.failures.get() + 1);
+        if self.failures.get() >= ENOUGH_FAILURES {
+            self.stop(why.clone());
         }
     }
 
@@ -236,8 +259,7 @@ impl Line<'_> {
         let mut waits = backoff.with_max_times(4).build();
         let mut tries = 0;
         loop {
-            sleep_until(self.quiet_until.get().min(self.deadline)).await;
-            let permit = self.pace.turn().await;
+            let permit = self.turn().await;
             if !self.goes_on() {
                 let why = self.stopped.borrow().as_ref().map_or_else(String::new, Failure::to_string);
                 return Err(Failure::NotAsked(why));
@@ -274,12 +296,25 @@ impl Line<'_> {
                 }
                 Some(wait) => sleep(wait).await,
                 None => {
-                    self.failures.set(self.failures.get() + 1);
-                    if self.failures.get() >= ENOUGH_FAILURES || asked > LONGEST_RETRY_AFTER {
+                    self.failed_for_good(&why);
+                    if asked > LONGEST_RETRY_AFTER {
                         self.stop(why.clone());
                     }
                     return Err(why);
                 }
+            }
+        }
+    }
+
+    /// Waits for a turn that comes when nobody has asked for quiet, or when the time of the round is over.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        loop {
+            let quiet_until = self.quiet_until.get().min(self.deadline);
+            sleep_until(quiet_until).await;
+            let permit = self.pace.turn().await;
+            // While others had their turn, Twilio may have asked for it.
+            if self.quiet_until.get().min(self.deadline) <= Instant::now() {
+                return permit;
             }
         }
     }

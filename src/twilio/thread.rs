@@ -93,8 +93,13 @@ fn serve(runtime: &tokio::runtime::Runtime, mut work: Work) {
                 Some((.., client)) => Ok(client),
                 None => base_url(&inquiry.base_url).and_then(|base| Client::new(base, inquiry.timeout)),
             };
-            // Without a client there are no answers: the channel closes.
-            let Ok(ready) = ready else { continue };
+            let ready = match ready {
+                Ok(ready) => ready,
+                Err(why) => {
+                    inquiry::decline(inquiry.asked, &why, &out).await;
+                    continue;
+                }
+            };
             let pace = Pace::new(inquiry.at_once, inquiry.delay);
             let deadline = Instant::now() + inquiry.time;
             tokio::select! {

@@ -47,6 +47,15 @@ impl Rests {
         }
     }
 
+    /// Warns about several things of a kind, as [`Rests::say`] does; those of which nothing is said any more are right again.
+    pub fn say_all(&mut self, about: &str, what: &[String]) {
+        let mark = format!("{about}: ");
+        self.said.retain(|known, said| !known.starts_with(&mark) || what.contains(said));
+        for what in what {
+            self.say(&format!("{mark}{what}"), what);
+        }
+    }
+
     /// It is right again: if it goes wrong once more, that is worth saying.
     pub fn silence(&mut self, about: &str) {
         self.said.remove(about);

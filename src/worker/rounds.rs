@@ -2,21 +2,20 @@
 
 use super::process::{idle, is_database_wanted, reload_settings, start_anew, survive_cancel, transaction};
 use super::rests::Rests;
-use crate::boundary::{self, Failed};
+use crate::boundary::Failed;
 use crate::errors::Result;
 use crate::gucs;
-use crate::pair::{cache, resolve};
-use crate::poll::claim::{self, Terms};
+use crate::pair::{Pair, cache};
+use crate::poll::claim::{self, Terms, Troubles};
 use crate::poll::credentials;
-use crate::poll::round::{Pairs, Round};
+use crate::poll::round::{self, Round, Tally, Written};
 use crate::poll::runs::{self, Alone};
 use crate::poll::schedule::Schedule;
 use crate::poll::wait;
 use crate::spi::Spi;
 use crate::status::oids::extension_schema;
-use crate::subtransaction::attempt;
 use crate::twilio::account::Accounts;
-use crate::twilio::client::{Failure, base_url};
+use crate::twilio::client::Failure;
 use crate::twilio::inquiry::Said;
 use crate::twilio::thread::{Answers, Heard, Thread};
 use crate::twilio::{Time, now};
@@ -24,8 +23,7 @@ use pgrx::pg_sys::{self, Oid};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// A round starts no request after this, and has its messages for longer.
-const ROUND: Duration = Duration::from_secs(8 * 60);
+/// A round has its messages for longer than it asks (see [`round::LONGEST`]): ten minutes, in microseconds.
 const LEASE: Time = 10 * 60 * 1_000_000;
 
 /// How often to look for answers, and how long they may lie about.
@@ -39,7 +37,7 @@ const PARCEL: usize = 1000;
 const SOON: Duration = Duration::from_secs(5);
 
 /// Transactions that record answers are tried so often: a lock on messages may be in the way for a while.
-const TRIES: usize = 3;
+const TRIES: usize = 2;
 
 #[derive(Default)]
 pub struct Rounds {
@@ -77,42 +75,37 @@ impl Rounds {
         self.rests.forget();
     }
 
-    /// Runs a round. Gives the time from its start to that of the next.
-    pub fn run(&mut self, trigger: &str) -> Duration {
-        let interval = gucs::poll_interval();
-        let begun = transaction("looking for messages that are due", || self.begin(trigger));
+    /// Runs a round. What it gives is how soon to look again, where that is before the next round.
+    pub fn run(&mut self, trigger: &str) -> Option<Duration> {
+        // Nobody else chooses messages until this round's are taken, and that is committed.
+        let mut alone = None;
+        let begun = transaction("looking for messages that are due", || self.begin(trigger, &mut alone));
+        drop(alone);
         self.tidy |= begun.is_ok() && self.tidying;
         match begun {
             Ok(Begun::Waiting(why)) => {
                 idle(why);
-                interval.min(SOON)
+                return Some(SOON);
             }
-            Ok(Begun::Nothing) => {
-                idle("idle");
-                interval
-            }
+            Ok(Begun::Nothing) => {}
             Ok(Begun::Round(started)) => {
                 let Started { run, mut round, tables, accounts } = *started;
                 if let Some(accounts) = accounts.filter(|_| round.results().next().is_some()) {
                     self.ask(&mut round, &tables, &accounts);
                 }
                 self.end(run, &mut round, &tables);
-                idle("idle");
-                interval
             }
-            Err(failed) => {
-                self.failed("a round", &failed);
-                idle("idle");
-                interval
-            }
+            Err(failed) => self.failed("a round", &failed),
         }
+        idle("idle");
+        None
     }
 
     fn failed(&mut self, what: &str, failed: &Failed) {
         self.rests.say(what, &format!("{what} failed: {}", failed.message));
     }
 
-    fn begin(&mut self, trigger: &str) -> Result<Begun> {
+    fn begin(&mut self, trigger: &str, alone: &mut Option<Alone>) -> Result<Begun> {
         if !is_extension_there() {
             return Ok(Begun::Waiting("waiting for CREATE EXTENSION msgstatus"));
         }
@@ -120,19 +113,21 @@ impl Rounds {
         if unsafe { pg_sys::XactReadOnly } {
             return Ok(Begun::Waiting("waiting, the database is read-only"));
         }
-        let pairs = self.pairs()?;
-        if pairs.is_empty() {
+        let mut troubles = Troubles::default();
+        let pairs = claim::scheduled(None, &mut troubles)?;
+        if pairs.is_empty() && troubles.0.is_empty() {
             return Ok(Begun::Nothing);
         }
         // Somebody asks by hand, and has not said yet what.
-        let Some(_alone) = Alone::try_be() else {
+        *alone = Alone::try_be();
+        if alone.is_none() {
             return Ok(Begun::Waiting("waiting for msgstatus.poll() in another session"));
-        };
+        }
         if !self.tidy {
-            claim::end_leases(&pairs, &runs::end_interrupted()?)?;
+            claim::end_leases(&pairs, &runs::end_interrupted()?, &mut troubles);
             self.tidying = true;
         }
-        let mut tally = crate::poll::round::Tally::default();
+        let mut tally = Tally::default();
         let (mut due, mut able) = (Vec::new(), None);
         match self.accounts() {
             Ok(accounts) => {
@@ -142,7 +137,7 @@ impl Rounds {
                     resting: &self.rests.resting(),
                     wanted: trigger == "request",
                 };
-                due = claim::due(&pairs, &terms)?;
+                due = claim::due(&pairs, &terms, &mut troubles);
                 able = Some(accounts);
             }
             Err(why) => {
@@ -154,41 +149,22 @@ impl Rounds {
         if due.is_empty() && trigger == "request" {
             return Ok(Begun::Nothing);
         }
-        let until = now() + LEASE;
-        let due = claim::lease(&pairs, due, until)?;
+        // In whole seconds, which every column can hold.
+        let until = (now() + LEASE) / 1_000_000 * 1_000_000;
+        let due = claim::lease(&pairs, &due, until, &mut troubles);
         let run = runs::begin(now(), trigger, Some(until))?;
         let tables = pairs.into_iter().map(|(pair, schedule)| (pair.messages.oid, schedule)).collect();
-        let mut round = Round::new(due, false);
+        let mut round = Round::new(due, false, Some(until));
         round.tally = tally;
+        round.troubled(&troubles);
+        self.rests.say_all("tables", &troubles.0);
         Ok(Begun::Round(Box::new(Started { run, round, tables, accounts: able })))
     }
 
     fn accounts(&mut self) -> std::result::Result<Accounts, String> {
-        let url = gucs::twilio_base_url();
-        base_url(&url).map_err(|why| format!("msgstatus.twilio_base_url is \"{url}\": {why}"))?;
-        let accounts = credentials::accounts().map_err(|fault| format!("{}. {}", fault.message, fault.hint))?;
+        let accounts = credentials::ready().map_err(|fault| format!("{}. {}", fault.message, fault.hint))?;
         self.rests.silence("credentials");
         Ok(accounts)
-    }
-
-    /// The tables that have a schedule. One that lost a column does not keep the others from being asked about.
-    fn pairs(&mut self) -> Result<Pairs> {
-        let mut pairs = Pairs::new();
-        for (oid, schedule) in cache::scheduled()? {
-            let built = boundary::outcome(|| {
-                attempt(|| {
-                    let pair = cache::still(oid)?;
-                    let Some(pair) = pair else { return Ok(None) };
-                    resolve::due_columns(&pair.mapping, &pair.messages)?;
-                    Ok(Some((pair, Schedule::read(&schedule)?)))
-                })
-            });
-            match built {
-                Ok(pair) => pairs.extend(pair),
-                Err(failed) => self.failed(&format!("asking about table {}", resolve::relation_name(oid)), &failed),
-            }
-        }
-        Ok(pairs)
     }
 
     /// Asks, and writes down what comes while it comes.
@@ -239,7 +215,7 @@ impl Rounds {
                 Err(why) => self.rests.say("thread", &format!("can't ask Twilio: {why}")),
             }
         }
-        let inquiry = round.inquiry(accounts, &self.clocks, ROUND);
+        let inquiry = round.inquiry(accounts, &self.clocks, round::LONGEST);
         self.thread.as_ref().map(|thread| thread.ask(inquiry))
     }
 
@@ -276,15 +252,13 @@ impl Rounds {
     fn write_down(&mut self, round: &mut Round, tables: &[(Oid, Schedule)], parcel: &[Said]) {
         for (oid, schedule) in tables {
             for attempt in 1..=TRIES {
-                let written = transaction("writing down what Twilio said", || {
-                    // The table may be detached or gone since.
-                    match is_extension_there().then(|| cache::still(*oid)).transpose()?.flatten() {
-                        Some(pair) => round.record(&pair, schedule, parcel),
-                        None => Ok(()),
-                    }
-                });
+                let written =
+                    on_table("writing down what Twilio said", *oid, |pair| round.record(pair, schedule, parcel));
                 match written {
-                    Ok(()) => break,
+                    Ok(written) => {
+                        self.applied(round, *oid, written);
+                        break;
+                    }
                     Err(failed) if attempt == TRIES => {
                         round.tally.errors += 1;
                         round.tally.message = Some(failed.message.clone());
@@ -296,26 +270,33 @@ impl Rounds {
         }
     }
 
+    /// Takes note of what was written in a table, now that it is committed, and tells of what could not be.
+    fn applied(&mut self, round: &mut Round, table: Oid, written: Option<Written>) {
+        let Some(written) = written else { return };
+        if let Some(first) = written.failures.first() {
+            let about = format!("answers of {}", table.to_u32());
+            let more = written.failures.len() - 1;
+            self.rests.say(&about, &format!("an answer can't be written down, {first} (and {more} more)"));
+        }
+        round.apply(written);
+    }
+
     fn end(&mut self, run: i64, round: &mut Round, tables: &[(Oid, Schedule)]) {
         for (oid, _) in tables {
             // Two transactions: what is given back is given back, whatever becomes of the rest.
-            for last in [false, true] {
-                let settled = transaction("ending a round", || {
-                    match is_extension_there().then(|| cache::still(*oid)).transpose()?.flatten() {
-                        Some(pair) if last => round.mark_unknown(&pair, gucs::poll_batch()),
-                        Some(pair) => round.give_back(&pair),
-                        None => Ok(()),
-                    }
-                });
-                if let Err(failed) = settled {
-                    self.failed("ending a round", &failed);
-                }
+            let given_back = on_table("ending a round", *oid, |pair| round.give_back(pair));
+            let marked = on_table("ending a round", *oid, |pair| Round::mark_unknown(pair, gucs::poll_batch()));
+            if let Err(failed) = given_back {
+                self.failed("ending a round", &failed);
+            }
+            match marked {
+                Ok(written) => self.applied(round, *oid, written),
+                Err(failed) => self.failed("ending a round", &failed),
             }
         }
         let ended = transaction("ending a round", || {
             if is_extension_there() {
                 runs::end(run, &round.tally)?;
-                runs::prune()?;
             }
             Ok(())
         });
@@ -353,6 +334,23 @@ impl Rounds {
         }
         idle("idle");
     }
+}
+
+/// Does some work about a table in a transaction of its own, if it is still tracked.
+fn on_table<T>(
+    what: &str,
+    messages: Oid,
+    work: impl FnOnce(&Pair) -> Result<T>,
+) -> std::result::Result<Option<T>, Failed> {
+    transaction(what, || {
+        // The table may be detached or gone since, and the extension too.
+        let Some(pair) = is_extension_there().then(|| cache::still(messages)).transpose()?.flatten() else {
+            return Ok(None);
+        };
+        // PostgreSQL fires no deferred trigger in an operation that is restricted to the rights of a table's owner.
+        Spi::connect()?.once("SET CONSTRAINTS ALL IMMEDIATE", &[], &[])?;
+        work(&pair).map(Some)
+    })
 }
 
 /// Is the extension created in this database, in a version that has a place for rounds?

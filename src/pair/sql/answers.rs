@@ -6,8 +6,8 @@ use super::{Shape, read_text, read_time, write_time};
 use crate::key::quote;
 use crate::pair::mapping::Mapping;
 
-/// Writes answers into the log (`unnest` of several arrays is always PostgreSQL's own, and must not be qualified): keys `$1`, words `$2`, event_at `$3`, error_code `$4`, error_message `$5`, payload `$6`,
-/// source `$7`, all arrays.
+/// Writes answers into the log: keys `$1`, words `$2`, event_at `$3`, error_code `$4`, error_message `$5`, payload `$6`,
+/// source `$7`, all arrays. (`unnest` of several arrays is always PostgreSQL's own, and must not be qualified.)
 pub fn insert_events(m: &Mapping, shape: &Shape) -> String {
     // A log that holds labels has no place for a word that is none.
     let known = if shape.labels { " WHERE msgstatus.parse_status(k.status, 'twilio') IS NOT NULL" } else { "" };
@@ -35,17 +35,25 @@ pub fn select_statuses(m: &Mapping, shape: &Shape) -> String {
 
 /// Keeps what is no event, of the messages with keys `$1`: until when it is not asked again `$2`, price `$3` and its unit
 /// `$4`, segments `$5`, and checks that the log does not tell of `$6`, the last at `$7`. Rows are locked in key order.
+///
+/// Until when it is not asked again is changed where that is over, or what the round wrote itself when it took the message
+/// (`$8`, null where it did not): what somebody else wrote meanwhile is a wish that the answer does not know of.
 pub fn keep_books(m: &Mapping, shape: &Shape) -> Option<String> {
     let (p, types) = (&m.p, &shape.types);
     let mut set = Vec::new();
     let mut changes = Vec::new();
     if let Some(column) = &p.next_check_at {
-        let value = write_time("v.next_check_at", types.next_check_at.as_ref());
+        let declared = types.next_check_at.as_ref();
+        let (value, is) = (write_time("v.next_check_at", declared), read_time("m", Some(column), declared));
+        let ours = format!(
+            "coalesce({is} OPERATOR(pg_catalog.=) v.taken_until, false) OR coalesce({is} OPERATOR(pg_catalog.<=) pg_catalog.now() \
+             AND (v.taken_until IS NULL OR pg_catalog.isfinite({is})), true)"
+        );
         let column = quote(column);
         changes.push(format!(
-            "coalesce(m.{column} OPERATOR(pg_catalog.<>) {value}, m.{column} IS NOT NULL OR {value} IS NOT NULL)"
+            "({ours}) AND coalesce(m.{column} OPERATOR(pg_catalog.<>) {value}, m.{column} IS NOT NULL OR {value} IS NOT NULL)"
         ));
-        set.push(format!("{column} = {value}"));
+        set.push(format!("{column} = CASE WHEN {ours} THEN {value} ELSE m.{column} END"));
     }
     let cast = |value: &str, sql_type: &Option<String>| {
         sql_type.as_ref().map_or(value.to_owned(), |sql_type| format!("{value}::{sql_type}"))
@@ -72,8 +80,8 @@ pub fn keep_books(m: &Mapping, shape: &Shape) -> Option<String> {
     let (key, messages) = (quote(&m.m.key), shape.messages_only());
     Some(format!(
         "UPDATE {messages} m SET {} FROM (SELECT m.{key} AS key, v.next_check_at, v.price, v.price_unit, v.num_segments, \
-         v.checks, v.checked_at FROM unnest($1, $2, $3, $4, $5, $6, $7) \
-         AS v(key, next_check_at, price, price_unit, num_segments, checks, checked_at) \
+         v.checks, v.checked_at, v.taken_until FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) \
+         AS v(key, next_check_at, price, price_unit, num_segments, checks, checked_at, taken_until) \
          JOIN {messages} m ON m.{key} {equals} v.key::{} ORDER BY m.{key}{} FOR NO KEY UPDATE OF m) AS v \
          WHERE m.{key} {equals} v.key AND ({})",
         set.join(", "),
@@ -103,7 +111,8 @@ pub fn select_asked(m: &Mapping, shape: &Shape, by: By) -> Option<String> {
     let status = quote(&m.m.status);
     Some(format!(
         "SELECT {table}::pg_catalog.regclass::pg_catalog.oid, m.{key}::pg_catalog.text, {sid}, m.{status}, \
-         coalesce({account}, $3), {began}, {began} OPERATOR(pg_catalog.+) '1 minute'::pg_catalog.interval \
+         coalesce({account}, $3), {began}, {began} OPERATOR(pg_catalog.+) '1 minute'::pg_catalog.interval, \
+         0::pg_catalog.int8, false, NULL::pg_catalog.timestamptz \
          FROM {messages} m WHERE {matched} OPERATOR(pg_catalog.=) $1 AND {sid} IS NOT NULL \
          ORDER BY msgstatus.is_final(m.{status}), m.{key} LIMIT $2",
         table = pgrx::spi::quote_literal(&shape.messages),

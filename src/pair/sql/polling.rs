@@ -175,7 +175,11 @@ impl Due {
     fn of(m: &Mapping, terms: &Terms, schedule: &Schedule) -> Due {
         let Terms { count, checked, next, began, .. } = terms;
         let wanted = format!("coalesce({next} OPERATOR(pg_catalog.=) '-infinity'::pg_catalog.timestamptz, false)");
-        let from = format!("CROSS JOIN LATERAL (SELECT pg_catalog.now() OPERATOR(pg_catalog.-) {began}) AS a(age)");
+        // Before PostgreSQL 17 an infinite time has no age.
+        let from = format!(
+            "CROSS JOIN LATERAL (SELECT CASE WHEN pg_catalog.isfinite({began}) \
+             THEN pg_catalog.now() OPERATOR(pg_catalog.-) {began} END) AS a(age)"
+        );
         // Most of what is under way is younger than any tier, which is quick to see.
         let young = schedule.from.as_deref().map_or("false".to_owned(), |from| {
             let from = pgrx::spi::quote_literal(from);
@@ -199,43 +203,49 @@ impl Due {
 /// of an account, in turn the most urgent and the one that waits longest. Most urgent are those asked for by hand, then
 /// those never asked about, then those not for the longest time; so the list is sorted. Each with a sentence that says why.
 pub fn list_due(parts: &[String]) -> String {
-    due(
-        parts,
-        "d.messages, d.message_key, d.sid, d.status, d.age, d.check_count, d.last_checked_at, d.schedule, \
+    format!(
+        "SELECT d.messages, d.message_key, d.sid, d.status, d.age, d.check_count, d.last_checked_at, d.schedule, \
          pg_catalog.format('%s, %s, %s', d.status, \
          coalesce(pg_catalog.date_trunc('minute', d.age)::pg_catalog.text OPERATOR(pg_catalog.||) ' old', 'of unknown age'), \
          CASE WHEN d.last_checked_at IS NOT NULL THEN pg_catalog.format('checks: %s, the last %s ago', d.check_count, \
          pg_catalog.date_trunc('minute', pg_catalog.now() OPERATOR(pg_catalog.-) d.last_checked_at)) \
          WHEN d.check_count OPERATOR(pg_catalog.>) 0 THEN pg_catalog.format('checks: %s', d.check_count) \
-         ELSE 'never checked' END) OPERATOR(pg_catalog.||) CASE WHEN d.wanted THEN ', asked for' ELSE '' END",
-        "true",
+         ELSE 'never checked' END) OPERATOR(pg_catalog.||) CASE WHEN d.wanted THEN ', asked for' ELSE '' END \
+         FROM (SELECT d.* FROM {} ORDER BY d.turn, {URGENCY} LIMIT $2) AS d ORDER BY {URGENCY}",
+        in_turn(parts, "true"),
     )
 }
 
-/// What a round takes: the same list, as the table's OID, the key, the SID, the status, the account (`$4` where the message
-/// does not say), and the times from and until which it was sent. Of the accounts in `$5`, or of any if that is null, less
-/// those in `$6`; with `$7` only those asked for by hand.
+/// What a round takes of one table: as the table's OID, the key, the SID, the status, the account (`$4` where the message
+/// does not say), the times from and until which it was sent, and what tells whose turn it is among the messages of
+/// several tables: the turn, whether it was asked for, and when it was last asked about. Of the accounts in `$5`, or of any
+/// if that is null, less those in `$6`; with `$7` only those asked for by hand.
 pub fn take_due(part: String) -> String {
-    due(
-        &[part],
-        "d.messages::pg_catalog.oid, d.message_key, d.sid, d.status, coalesce(d.account, $4), d.began, \
-         coalesce(d.sent, d.began OPERATOR(pg_catalog.+) '1 minute'::pg_catalog.interval)",
-        "coalesce(d.account, $4) IS NOT NULL AND ($5 IS NULL OR coalesce(d.account, $4) OPERATOR(pg_catalog.=) ANY ($5)) \
-         AND coalesce(d.account, $4) OPERATOR(pg_catalog.<>) ALL ($6) AND (d.wanted OR NOT $7)",
+    format!(
+        "SELECT d.messages::pg_catalog.oid, d.message_key, d.sid, d.status, coalesce(d.account, $4), d.began, \
+         coalesce(d.sent, d.began OPERATOR(pg_catalog.+) '1 minute'::pg_catalog.interval), d.turn, d.wanted, \
+         d.last_checked_at FROM {} ORDER BY d.turn, {URGENCY} LIMIT $2",
+        in_turn(
+            &[part],
+            "coalesce(d.account, $4) IS NOT NULL \
+             AND ($5 IS NULL OR coalesce(d.account, $4) OPERATOR(pg_catalog.=) ANY ($5)) \
+             AND coalesce(d.account, $4) OPERATOR(pg_catalog.<>) ALL ($6) AND (d.wanted OR NOT $7)",
+        ),
     )
 }
 
-fn due(parts: &[String], columns: &str, condition: &str) -> String {
-    let urgency = "d.wanted DESC, d.last_checked_at NULLS FIRST, d.age DESC NULLS FIRST, d.message_key";
+const URGENCY: &str = "d.wanted DESC, d.last_checked_at NULLS FIRST, d.age DESC NULLS FIRST, d.message_key";
+
+/// The messages `d` of these lists, each with its turn among those of its table and account.
+fn in_turn(parts: &[String], condition: &str) -> String {
     format!(
-        "SELECT {columns} FROM (SELECT d.* FROM (SELECT d.*, \
-         pg_catalog.row_number() OVER (PARTITION BY d.messages, d.account ORDER BY {urgency}) AS by_urgency, \
+        "(SELECT d.*, least(\
+         pg_catalog.row_number() OVER (PARTITION BY d.messages, d.account ORDER BY {URGENCY}) OPERATOR(pg_catalog.*) 2, \
          pg_catalog.row_number() OVER (PARTITION BY d.messages, d.account \
-         ORDER BY coalesce(d.last_checked_at, d.began) NULLS FIRST, d.message_key) AS by_waiting \
+         ORDER BY coalesce(d.last_checked_at, d.began) NULLS FIRST, d.message_key) OPERATOR(pg_catalog.*) 2 \
+         OPERATOR(pg_catalog.+) 1) AS turn \
          FROM ({}) AS d(messages, message_key, sid, status, age, check_count, last_checked_at, schedule, account, began, \
-         sent, wanted) WHERE {condition}) AS d \
-         ORDER BY least(d.by_urgency OPERATOR(pg_catalog.*) 2, d.by_waiting OPERATOR(pg_catalog.*) 2 OPERATOR(pg_catalog.+) 1), \
-         {urgency} LIMIT $2) AS d ORDER BY {urgency}",
+         sent, wanted) WHERE {condition}) AS d",
         parts.join(" UNION ALL "),
     )
 }
@@ -266,12 +276,17 @@ pub fn lease(m: &Mapping, shape: &Shape) -> Option<String> {
 pub fn end_leases(m: &Mapping, shape: &Shape) -> Option<String> {
     let next = m.p.next_check_at.as_deref()?;
     let terms = Terms::of(m, shape);
+    let key = quote(&m.m.key);
     Some(format!(
-        "UPDATE {} m SET {} = NULL WHERE {} AND {} OPERATOR(pg_catalog.=) ANY ($1)",
-        shape.messages_only(),
-        quote(next),
-        terms.under_way,
-        terms.next,
+        "UPDATE {messages} m SET {column} = NULL FROM (SELECT m.{key} AS key FROM {messages} m \
+         WHERE {under_way} AND {next} OPERATOR(pg_catalog.=) ANY ($1) \
+         ORDER BY m.{key}{collate} FOR NO KEY UPDATE OF m SKIP LOCKED) AS k WHERE m.{key} {equals} k.key",
+        messages = shape.messages_only(),
+        column = quote(next),
+        under_way = terms.under_way,
+        next = terms.next,
+        collate = shape.collate,
+        equals = shape.equals,
     ))
 }
 
