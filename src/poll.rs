@@ -67,8 +67,8 @@ fn poll(args: &Args) -> Result<Option<Datum>> {
     let accounts = ready("msgstatus.poll()")?;
     let mut troubles = Troubles::default();
     let pairs = claim::scheduled(messages, &mut troubles)?;
-    troubles.warn();
     if let Some(messages) = messages.filter(|_| pairs.is_empty()) {
+        troubles.warn();
         return Err(Fault::new(
             Code::NotReady,
             format!("table {} has no schedule for asking Twilio", resolve::relation_name(messages)),
@@ -81,7 +81,6 @@ fn poll(args: &Args) -> Result<Option<Datum>> {
     };
     let began = crate::twilio::now();
     let terms = Terms { most, accounts: &accounts, resting: &[], wanted: false };
-    let mut troubles = Troubles::default();
     let mut round = Round::new(claim::due(&pairs, &terms, &mut troubles), false, None);
     ask(&mut round, &pairs, &accounts)?;
     for (pair, _) in &pairs {

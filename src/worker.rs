@@ -18,7 +18,7 @@ use crate::gucs;
 use crate::poll::wait;
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder};
 use pgrx::pg_sys::Datum;
-use rounds::Rounds;
+use rounds::{Ran, Rounds, SOON};
 use std::time::{Duration, Instant};
 
 /// How soon PostgreSQL starts a worker again that ended.
@@ -74,10 +74,9 @@ fn work(number: usize) -> Result<()> {
         }
         if until_round(last_round, look_again).is_zero() {
             last_round = Some(Instant::now());
-            look_again = rounds.run(trigger);
+            look_again = matches!(rounds.run(trigger), Ran::Waits).then_some(SOON);
             trigger = "interval";
-            // Who asked for a check meanwhile woke a worker that was busy.
-            rounds.run("request");
+            rounds.requests();
         }
         if Instant::now() >= next_settle {
             next_settle = Instant::now() + SETTLE_EVERY;
@@ -89,7 +88,7 @@ fn work(number: usize) -> Result<()> {
         let pause = until_round(last_round, look_again).min(IDLE);
         // Somebody who asks for a check wakes the worker; so do others, for whom there is nothing to do.
         if process::survive_cancel(|| wait::a_while(pause)).unwrap_or(false) {
-            rounds.run("request");
+            rounds.requests();
         }
     }
 }

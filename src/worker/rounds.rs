@@ -34,7 +34,7 @@ const LIE: Duration = Duration::from_millis(500);
 const PARCEL: usize = 1000;
 
 /// How soon to look again for what may come any moment.
-const SOON: Duration = Duration::from_secs(5);
+pub const SOON: Duration = Duration::from_secs(5);
 
 /// Transactions that record answers are tried so often: a lock on messages may be in the way for a while.
 const TRIES: usize = 2;
@@ -45,9 +45,20 @@ pub struct Rounds {
     /// By how much Twilio's clock is ahead, by account.
     clocks: HashMap<String, Time>,
     rests: Rests,
+    /// Somebody called while it was busy.
+    woken: bool,
     /// Has the work of a worker before this one been tidied up? And has it in a transaction that is not committed yet?
     tidy: bool,
     tidying: bool,
+}
+
+/// What became of a round.
+pub enum Ran {
+    /// It may begin any moment, see [`SOON`].
+    Waits,
+    /// There was none.
+    Nothing,
+    Round,
 }
 
 /// How a round begins.
@@ -75,30 +86,55 @@ impl Rounds {
         self.rests.forget();
     }
 
-    /// Runs a round. What it gives is how soon to look again, where that is before the next round.
-    pub fn run(&mut self, trigger: &str) -> Option<Duration> {
+    /// Asks about what was asked for by hand.
+    ///
+    /// A wish wakes the worker, also while it is busy with the one before; and a wait for a lock in between may hear the
+    /// call unseen. So it looks once more. Not for ever: a wish that could not be asked about is still there.
+    pub fn requests(&mut self) {
+        for last in [false, true] {
+            loop {
+                self.woken = false;
+                if !matches!(self.run("request"), Ran::Round) {
+                    return;
+                }
+                if !self.woken {
+                    break;
+                }
+            }
+            if last {
+                return;
+            }
+        }
+    }
+
+    /// Runs a round.
+    pub fn run(&mut self, trigger: &str) -> Ran {
         // Nobody else chooses messages until this round's are taken, and that is committed.
         let mut alone = None;
         let begun = transaction("looking for messages that are due", || self.begin(trigger, &mut alone));
         drop(alone);
         self.tidy |= begun.is_ok() && self.tidying;
-        match begun {
+        let ran = match begun {
             Ok(Begun::Waiting(why)) => {
                 idle(why);
-                return Some(SOON);
+                return Ran::Waits;
             }
-            Ok(Begun::Nothing) => {}
+            Ok(Begun::Nothing) => Ran::Nothing,
             Ok(Begun::Round(started)) => {
                 let Started { run, mut round, tables, accounts } = *started;
                 if let Some(accounts) = accounts.filter(|_| round.results().next().is_some()) {
                     self.ask(&mut round, &tables, &accounts);
                 }
                 self.end(run, &mut round, &tables);
+                Ran::Round
             }
-            Err(failed) => self.failed("a round", &failed),
-        }
+            Err(failed) => {
+                self.failed("a round", &failed);
+                Ran::Nothing
+            }
+        };
         idle("idle");
-        None
+        ran
     }
 
     fn failed(&mut self, what: &str, failed: &Failed) {
@@ -246,7 +282,9 @@ impl Rounds {
         if reload_settings() {
             self.settings_changed();
         }
-        survive_cancel(|| wait::a_while(LOOK)).is_some()
+        let waited = survive_cancel(|| wait::a_while(LOOK));
+        self.woken |= waited == Some(true);
+        waited.is_some()
     }
 
     fn write_down(&mut self, round: &mut Round, tables: &[(Oid, Schedule)], parcel: &[Said]) {

@@ -50,6 +50,36 @@ fn accounts_share_a_round() {
 }
 
 #[test]
+fn tables_share_a_round_and_none_starves_in_any() {
+    let Some(mut b) = Bench::new("stuck", &["msgstatus.poll_interval = 3600"]) else { return };
+    let account = b.account(0);
+    b.client
+        .batch_execute(
+            "CREATE TABLE more (LIKE messages INCLUDING ALL); CREATE TABLE more_log (LIKE delivery_log INCLUDING ALL);
+             SELECT msgstatus.attach('more', 'more_log', poll => 'stuck')",
+        )
+        .expect("another table");
+    let sids: Vec<String> = (0..50).map(|i| format!("SM{i:032x}")).collect();
+    let sids: Vec<&str> = sids.iter().map(String::as_str).collect();
+    b.in_table(&sids, &account, "3 hours", "sent");
+    // In each the last one waits longest, and was asked about before.
+    let waits =
+        "created_at = now() - interval '30 hours', last_checked_at = now() - interval '13 hours', check_count = 1
+                 WHERE sid = 'SM' || lpad('31', 32, '0')";
+    b.run(&format!("UPDATE messages SET {waits}"), &[]);
+    b.run(
+        "INSERT INTO more (sid, account_sid, status, created_at, last_checked_at, check_count)
+         SELECT replace(sid, 'SM', 'MM'), account_sid, status, created_at, last_checked_at, check_count FROM messages",
+        &[],
+    );
+    let listed: Vec<String> = b.rows("SELECT sid FROM msgstatus.due(6) ORDER BY 1").iter().map(|r| r.get(0)).collect();
+    let taken: Vec<String> = b.rows("SELECT sid FROM msgstatus.poll(6) ORDER BY 1").iter().map(|r| r.get(0)).collect();
+    assert_eq!(listed, taken, "due() lists what a round takes");
+    assert_eq!(taken.iter().filter(|sid| sid.starts_with("SM")).count(), 3, "{taken:?}");
+    assert_eq!(taken.iter().filter(|sid| sid.ends_with("31")).count(), 2, "{taken:?}");
+}
+
+#[test]
 fn messages_of_unknown_accounts_are_left_alone() {
     let Some(mut b) = Bench::new("stuck", &[]) else { return };
     b.in_table(&["SM1"], "AC0123456789abcdef0123456789abcdef", "3 hours", "sent");

@@ -6,9 +6,12 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expected and stops")]
 
 mod accounts;
+mod faults;
 mod rounds;
 mod secrets;
 mod server;
+mod settings;
+mod site;
 mod survival;
 mod trouble;
 mod twilio;

@@ -71,6 +71,17 @@ fn a_token_is_seen_nowhere() {
         UNION ALL SELECT t::text FROM msgstatus.tracked t UNION ALL SELECT l::text FROM delivery_log l) AS e(text)
         WHERE text LIKE '%' || chr(104) || 'ush%'";
     assert_eq!(client.query_one(everything, &[]).expect(everything).get::<_, i64>(0), 0);
+    // What a backup carries away.
+    let programs = std::env::var("MSGSTATUS_PG_CONFIG").expect("MSGSTATUS_PG_CONFIG");
+    for program in ["pg_dump", "pg_dumpall"] {
+        let dump = std::process::Command::new(std::path::Path::new(&programs).with_file_name(program))
+            .args(["-h", &server.env["PGHOST"], "-p", &server.env["PGPORT"], "-U", "postgres"])
+            .output()
+            .expect(program);
+        assert!(dump.status.success(), "{program}: {}", String::from_utf8_lossy(&dump.stderr));
+        let dump = String::from_utf8_lossy(&dump.stdout).into_owned();
+        assert!(dump.contains("delivery_log") && !dump.contains("hush"), "{program}");
+    }
     let log = server.log();
     assert!(!log.contains("hush"), "{:?}", log.lines().find(|l| l.contains("hush")));
     client.batch_execute("CREATE ROLE nobody; SET ROLE nobody").expect("a role");
@@ -79,6 +90,8 @@ fn a_token_is_seen_nowhere() {
         assert_eq!(error(&mut client, &format!("SET msgstatus.{name} = 'x'")).0, "55P02", "{name}");
     }
     assert_eq!(error(&mut client, "SET msgstatus.twilio_base_url = 'https://example.com'").0, "42501");
+    // It shows the configuration files as they are.
+    assert_eq!(error(&mut client, "SELECT * FROM pg_file_settings").0, "42501");
     for call in ["poll()", "check_status('SM1')", "check_batch('b')"] {
         assert_eq!(error(&mut client, &format!("SELECT * FROM msgstatus.{call}")).0, "42501", "{call}");
     }

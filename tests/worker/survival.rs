@@ -1,92 +1,8 @@
 //! What a worker has to live through. Each test has a server of its own, and a Twilio that lets it wait.
 
-use crate::server::{DELIVERED, Server, wait_for, wait_until};
-use crate::twilio::Twilio;
-use postgres::Client;
-use serde_json::json;
+use crate::server::{Server, wait_until};
+use crate::site::{Site, one, tables, until_delivered, worker};
 use std::time::{Duration, Instant};
-
-const ACCOUNT: &str = "AC00000000000000000000000000000001";
-
-struct Site {
-    server: Server,
-    twilio: Twilio,
-    settings: Vec<String>,
-}
-
-impl Site {
-    fn new(name: &str, more: &[&str]) -> Option<Site> {
-        let mut server = Server::fresh(name, &[])?;
-        let twilio = Twilio::start(&[]);
-        twilio.accounts(&[(ACCOUNT, "hush")]);
-        let file = server.secret_file("credentials.toml", &format!("[{ACCOUNT}]\nauth_token = \"hush\"\n"));
-        let mut settings = vec![
-            "msgstatus.databases=app".to_owned(),
-            format!("msgstatus.credentials_file={file}"),
-            format!("msgstatus.twilio_base_url={}", twilio.url),
-            "msgstatus.poll_interval=1".to_owned(),
-            "msgstatus.http_timeout=60s".to_owned(),
-        ];
-        settings.extend(more.iter().map(|s| (*s).to_owned()));
-        server.connect("postgres").batch_execute("CREATE DATABASE app").expect("a database");
-        server.start(&settings.iter().map(String::as_str).collect::<Vec<_>>());
-        Some(Site { server, twilio, settings })
-    }
-
-    fn restart(&mut self) {
-        self.server.start(&self.settings.iter().map(String::as_str).collect::<Vec<_>>());
-    }
-
-    fn app(&self) -> Client {
-        wait_for("the server lets us in", || self.server.try_connect("app").ok())
-    }
-
-    /// A stuck message, about which Twilio lets us wait.
-    fn stuck(&self, client: &mut Client, sid: &str) {
-        client
-            .batch_execute(&format!(
-                "INSERT INTO messages (sid, account_sid, created_at, status)
-                 VALUES ('{sid}', '{ACCOUNT}', now() - interval '3 hours', 'sent')"
-            ))
-            .expect("a message");
-        let created: String =
-            one(client, "SELECT to_char(now() - interval '3 hours', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')");
-        self.twilio.put_messages(&format!(
-            r#"[{{"sid":"{sid}","account_sid":"{ACCOUNT}","date_created":"{created}","life":{DELIVERED}}}]"#
-        ));
-    }
-
-    /// Begins to ask about a message, and waits.
-    fn ask_and_wait(&self, client: &mut Client, sid: &str) {
-        self.twilio.misbehave(json!([{"delay_ms": 30_000}]));
-        self.stuck(client, sid);
-        wait_until("Twilio is asked", || self.twilio.count("concurrent") > 0);
-    }
-}
-
-fn one<T: for<'a> postgres::types::FromSql<'a>>(client: &mut Client, sql: &str) -> T {
-    client.query_one(sql, &[]).expect(sql).get(0)
-}
-
-fn tables(client: &mut Client) {
-    client
-        .batch_execute(
-            "CREATE EXTENSION msgstatus; SELECT msgstatus.create_tables();
-             SELECT msgstatus.detach('messages', 'delivery_log');
-             SELECT msgstatus.attach('messages', 'delivery_log', poll => 'stuck')",
-        )
-        .expect("tables");
-}
-
-fn until_delivered(client: &mut Client, sid: &str) {
-    wait_until(&format!("{sid} is delivered"), || {
-        one(client, &format!("SELECT status = 'delivered' FROM messages WHERE sid = '{sid}'"))
-    });
-}
-
-fn worker(client: &mut Client) -> i32 {
-    wait_for("the worker runs", || one::<Option<i32>>(client, "SELECT max(pid) FROM msgstatus.workers()"))
-}
 
 fn quickly(what: &str, work: impl FnOnce()) {
     let began = Instant::now();
@@ -218,51 +134,6 @@ fn it_comes_back_after_a_crash() {
 }
 
 #[test]
-fn settings_change_without_a_restart() {
-    let Some(site) = Site::new("survive_settings", &["msgstatus.max_checks=7"]) else { return };
-    let mut client = site.app();
-    tables(&mut client);
-    let pid = worker(&mut client);
-    // Read-only: it waits, and says so.
-    let state = "SELECT state FROM msgstatus.worker";
-    let set = |client: &mut Client, setting: &str| {
-        client.batch_execute(&format!("ALTER SYSTEM SET {setting}")).expect("ALTER SYSTEM");
-        client.batch_execute("SELECT pg_reload_conf()").expect("a reload");
-    };
-    set(&mut client, "default_transaction_read_only = on");
-    wait_until("it waits", || one::<String>(&mut client, state).contains("read-only"));
-    client.batch_execute("SET default_transaction_read_only = off").expect("a setting");
-    site.stuck(&mut client, "SM1");
-    set(&mut client, "default_transaction_read_only = off");
-    until_delivered(&mut client, "SM1");
-    // Timeouts for people do not strike it, and neither does the lack of connections.
-    client.batch_execute("SET statement_timeout = 0").expect("a setting");
-    set(&mut client, "statement_timeout = '1ms'");
-    set(&mut client, "idle_in_transaction_session_timeout = '1ms'");
-    site.stuck(&mut client, "SM2");
-    until_delivered(&mut client, "SM2");
-    // Another Twilio, another account.
-    let other = Twilio::start(&[]);
-    other.accounts(&[("AC00000000000000000000000000000009", "hush")]);
-    site.stuck(&mut client, "SM3");
-    set(&mut client, &format!("msgstatus.twilio_base_url = '{}'", other.url));
-    wait_until("the other is asked", || other.count("requests") > 0);
-    assert_eq!(worker(&mut client), pid, "it is the same process");
-    // Somebody else's rights: that needs a new connection.
-    client.batch_execute("CREATE ROLE asker LOGIN").expect("a role");
-    set(&mut client, "msgstatus.role = 'asker'");
-    set(&mut client, &format!("msgstatus.twilio_base_url = '{}'", site.twilio.url));
-    wait_until("it is another role's", || {
-        one(
-            &mut client,
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'msgstatus worker' AND usename = 'asker')",
-        )
-    });
-    site.stuck(&mut client, "SM4");
-    until_delivered(&mut client, "SM4");
-}
-
-#[test]
 fn a_standby_asks_when_it_is_promoted() {
     let Some(site) = Site::new("survive_primary", &[]) else { return };
     let mut client = site.app();
@@ -292,6 +163,10 @@ fn every_database_has_a_worker_of_its_own_and_none_needs_a_free_connection() {
     for client in &mut clients {
         tables(client);
     }
+    // A worker is none of the connections that are limited.
+    clients[0].batch_execute("ALTER DATABASE app CONNECTION LIMIT 0").expect("a limit");
+    let pid = worker(&mut clients[0]);
+    clients[0].execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("pg_terminate_backend");
     while let Ok(client) = site.server.try_connect("app") {
         clients.push(client);
     }
@@ -303,4 +178,37 @@ fn every_database_has_a_worker_of_its_own_and_none_needs_a_free_connection() {
         clients[0].query("SELECT database, pid IS NOT NULL FROM msgstatus.worker ORDER BY 1", &[]).expect("workers");
     let rows: Vec<(String, bool)> = rows.iter().map(|r| (r.get(0), r.get(1))).collect();
     assert_eq!(rows, [("another one".to_owned(), true), ("app".to_owned(), true), ("not there".to_owned(), false)]);
+}
+
+#[test]
+fn the_library_may_be_replaced_while_it_runs() {
+    let Some(mut site) = Site::new("survive_library", &[]) else { return };
+    let mut client = site.app();
+    tables(&mut client);
+    site.ask_and_wait(&mut client, "SM1");
+    // As an installation does it: another file of the same name. A newer build is another file too; this one is as old,
+    // and a little longer.
+    let library =
+        std::path::Path::new(&one::<String>(&mut client, "SELECT setting FROM pg_config WHERE name = 'PKGLIBDIR'"))
+            .join("msgstatus.so");
+    let newer = library.with_extension("so.newer");
+    let mut bytes = std::fs::read(&library).expect("the library");
+    bytes.extend_from_slice(b"newer");
+    std::fs::write(&newer, bytes).expect("another library");
+    std::fs::rename(&newer, &library).expect("an installation");
+    let pid = worker(&mut client);
+    site.twilio.behave();
+    client.execute("SELECT pg_cancel_backend($1)", &[&pid]).expect("pg_cancel_backend");
+    until_delivered(&mut client, "SM1");
+    assert_eq!(worker(&mut client), pid, "it is the same process");
+    // One that is started anew, by the same server and by the next.
+    client.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("pg_terminate_backend");
+    site.stuck(&mut client, "SM2");
+    until_delivered(&mut client, "SM2");
+    site.server.stop();
+    site.restart();
+    client = site.app();
+    site.stuck(&mut client, "SM3");
+    until_delivered(&mut client, "SM3");
+    assert!(!site.server.log().contains("terminated by signal"), "nothing crashed");
 }

@@ -27,6 +27,7 @@ fn whatever_twilio_answers_is_survived_and_said() {
         (json!({"status": 401}), "401: 20003"),
         (json!({"status": 403}), "403"),
         (json!({"status": 400, "body": {"code": 20001, "message": "Invalid"}}), "400: 20001, Invalid"),
+        (json!({"status": 404, "body": "<html>no such page</html>"}), "404: no reason given"),
         (json!({"reset": true}), "the connection broke"),
         (json!({"cut": true}), "the connection broke"),
         (json!({"drop": true}), "no answer from Twilio"),
@@ -43,6 +44,7 @@ fn whatever_twilio_answers_is_survived_and_said() {
         let error = error_of(&mut b, json!([{"action": action}]));
         assert!(error.as_deref().is_some_and(|e| e.contains(said)), "{action}: {error:?}");
         assert_eq!(b.status("SM1"), "sent", "{action}");
+        assert!(b.one::<bool>("SELECT next_check_at IS DISTINCT FROM 'infinity' FROM messages"), "{action}");
     }
     // What Twilio adds, leaves out or packs does not matter.
     for action in [
@@ -136,6 +138,23 @@ fn an_account_that_fails_again_and_again_is_left_alone_for_the_round() {
     let counted: i64 = b.one("SELECT count(*) FROM messages WHERE check_count > 0");
     assert!(counted < 15, "{counted} messages lost a check");
     assert_eq!(b.one::<i64>("SELECT count(*) FROM messages WHERE next_check_at > now() + interval '1 hour'"), 0);
+}
+
+#[test]
+fn a_server_that_is_not_twilio_spoils_no_message() {
+    let Some(mut b) = Bench::new("stuck", &[RARELY, AT_ONCE]) else { return };
+    let sids: Vec<String> = (0..100).map(|i| format!("SM{i}")).collect();
+    let sids: Vec<&str> = sids.iter().map(String::as_str).collect();
+    b.stuck(&sids, "3 hours", DELIVERED);
+    // What a wrong base URL leads to.
+    b.twilio.misbehave(json!([{"action": {"status": 404, "body": "<html>nothing here</html>"}}]));
+    assert_eq!(b.rows("SELECT FROM msgstatus.poll(100) WHERE error LIKE '%404%'").len(), 100);
+    let requests = b.twilio.count("requests");
+    assert!(requests <= 20, "{requests} requests");
+    let counted: i64 = b.one("SELECT count(*) FROM messages WHERE check_count > 0");
+    assert!(counted < 15, "{counted} messages lost a check");
+    b.twilio.behave();
+    assert_eq!(b.rows("SELECT FROM msgstatus.poll(100) WHERE changed").len() as i64, 100 - counted);
 }
 
 #[test]
