@@ -5,9 +5,11 @@ mod tests {
     use crate::fold::{Event, Fold, Ranks};
     use crate::pair::mapping::{LogColumns, Mapping, MessageColumns, OnRegression, PollColumns};
     use crate::pair::sql::{self, Lock, Shape, Types};
+    use crate::poll::schedule::Schedule;
     use crate::status::words::{PROVIDERS, Provider};
     use crate::status::{DEFAULT_RANKS, Status};
     use pgrx::prelude::*;
+    use std::collections::HashMap;
 
     fn one<T: FromDatum + IntoDatum>(sql: &str) -> T {
         Spi::get_one::<T>(sql).expect("query").expect("a value")
@@ -213,6 +215,86 @@ mod tests {
          AS e(key, status, event_at, error_code, error_message, payload, provider, source) \
          LEFT JOIN ONLY app.messages m ON m.sid OPERATOR(pg_catalog.=) e.key"
         );
+    }
+
+    /// What asking the provider makes of a table with every column that it can use, compared with tests/sql/polling.sql.
+    #[pg_test]
+    fn polling_as_text() {
+        let named = |name: &str| Some(name.to_owned());
+        let base = mapping();
+        let m = Mapping {
+            m: MessageColumns { key: "id".into(), status_at: named("state_at"), ..base.m },
+            p: PollColumns {
+                sid: named("Sid"),
+                provider: named("provider"),
+                direction: named("way"),
+                created_at: named("created"),
+                scheduled_for: named("not_before"),
+                last_checked_at: named("asked"),
+                check_count: named("checks"),
+                next_check_at: named("next"),
+                account_sid: named("account"),
+                batch: named("batch"),
+                price: named("price"),
+                price_unit: named("unit"),
+                num_segments: named("parts"),
+            },
+            l: LogColumns {
+                event_at: named("at"),
+                error_code: named("code"),
+                error_message: named("text"),
+                payload: named("payload"),
+                provider: named("provider"),
+                source: named("source"),
+                ..base.l
+            },
+            ..base
+        };
+        let shape = Shape {
+            key_type: "pg_catalog.int8".into(),
+            collate: String::new(),
+            types: Types {
+                next_check_at: named("timestamp without time zone"),
+                price: named("numeric(10,5)"),
+                log_payload: named("jsonb"),
+                ..shape().types
+            },
+            ..shape()
+        };
+        let tier = |status: &str, from: &str, every: Option<&str>| {
+            (status.to_owned(), from.to_owned(), every.map(str::to_owned))
+        };
+        let schedule = Schedule {
+            name: "ours".to_owned(),
+            tiers: vec![
+                tier("queued", "3 days", None),
+                tier("queued", "01:00:00", Some("00:30:00")),
+                tier("sent", "02:00:00", Some("01:00:00")),
+            ],
+            from: named("01:00:00"),
+        };
+        let statements = [
+            ("take_due", sql::take_due(sql::select_due(&m, &shape, &schedule))),
+            ("list_due", sql::list_due(&[sql::select_due(&m, &shape, &Schedule::default())])),
+            ("lease", sql::lease(&m, &shape).unwrap_or_default()),
+            ("end_leases", sql::end_leases(&m, &shape).unwrap_or_default()),
+            ("want", sql::want(&m, &shape).unwrap_or_default()),
+            ("select_by_sid", sql::select_by_sid(&m, &shape, &schedule)),
+            ("select_asked", sql::select_asked(&m, &shape, sql::By::Batch).unwrap_or_default()),
+            ("select_statuses", sql::select_statuses(&m, &shape)),
+            ("keep_books", sql::keep_books(&m, &shape).unwrap_or_default()),
+            ("insert_events", sql::insert_events(&m, &shape)),
+            ("select_unknown", sql::select_unknown(&m, &shape).unwrap_or_default()),
+        ];
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let expected: HashMap<&str, String> = include_str!("../tests/sql/polling.sql")
+            .split("\n-- ")
+            .filter_map(|part| part.split_once('\n'))
+            .map(|(name, text)| (name, words(text.trim_end().trim_end_matches(';'))))
+            .collect();
+        for (name, text) in statements {
+            assert_eq!(expected.get(name), Some(&words(&text)), "{name}");
+        }
     }
 
     /// Every statement takes and gives what the code around it expects, also for the tables that create_tables makes.

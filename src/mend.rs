@@ -177,6 +177,7 @@ fn rebuild(args: &Args) -> Result<Option<Datum>> {
 
 fn settle(args: &Args) -> Result<Option<Datum>> {
     let mut written = 0;
+    let since = since(args.get(0));
     for messages in cache::all()? {
         if !resolve::may(messages, pg_sys::ACL_UPDATE) {
             continue;
@@ -185,7 +186,7 @@ fn settle(args: &Args) -> Result<Option<Datum>> {
         let settled = apart(|| {
             let pair: Rc<Pair> = cache::of_messages(Some(messages))?;
             let mut here = 0;
-            each_chunk(&pair, Rights::Owner, since(args.get(0)), |keys| {
+            each_chunk(&pair, Rights::Owner, since, |keys| {
                 here += apply::refold(&pair, keys, Whose::Anybodys)?.written;
                 Ok(())
             })?;

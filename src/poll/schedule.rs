@@ -34,9 +34,9 @@ impl Schedule {
         })
     }
 
-    /// How often a message of this status and age is asked about, as SQL; NULL is never. The rows become part of the
-    /// statement, which looks at thousands of messages. An unknown age is the longest.
-    pub fn interval(&self, status: &str, age: &str) -> String {
+    /// How often a message of this status that began then is asked about, as SQL; NULL is never. The rows become part of the
+    /// statement, which looks at thousands of messages. One that does not say when it began is as old as can be.
+    pub fn interval(&self, status: &str, began: &str) -> String {
         let quoted = |text: &str| pgrx::spi::quote_literal(text);
         // Most statuses have the same tiers as another: each set is written once.
         let mut sets: Vec<(Vec<String>, Vec<&Tier>)> = Vec::new();
@@ -56,10 +56,11 @@ impl Schedule {
             let labels = labels.join(", ");
             cases.push_str(&format!(" WHEN {status} OPERATOR(pg_catalog.=) ANY (ARRAY[{labels}]) THEN CASE"));
             for (i, (_, age_from, every)) in tiers.into_iter().enumerate() {
-                let unknown = if i == 0 { format!("{age} IS NULL OR ") } else { String::new() };
+                let unknown = if i == 0 { format!("{began} IS NULL OR ") } else { String::new() };
                 let every = every.as_deref().map_or("NULL".to_owned(), quoted);
                 cases.push_str(&format!(
-                    " WHEN {unknown}{age} OPERATOR(pg_catalog.>=) {}::pg_catalog.interval THEN {every}::pg_catalog.interval",
+                    " WHEN {unknown}{began} OPERATOR(pg_catalog.<=) (pg_catalog.now() OPERATOR(pg_catalog.-) \
+                     {}::pg_catalog.interval) THEN {every}::pg_catalog.interval",
                     quoted(age_from)
                 ));
             }

@@ -6,7 +6,7 @@ SET client_min_messages = warning;
 \pset null '-'
 \pset footer off
 
-\echo 'Callbacks get lost. Four messages of three hours ago are stuck; Twilio knows better of three of them:'
+\echo 'Callbacks get lost. Four messages got stuck hours ago; Twilio knows better of three of them:'
 \echo
 CREATE SCHEMA reconciled;
 SET search_path = reconciled, public;
@@ -40,5 +40,5 @@ $$;
 SELECT body AS message, status, error_code AS error, price, check_count AS checks
   FROM messages ORDER BY sid;
 SELECT body AS message, word, verdict, source FROM messages, msgstatus.history(sid, 'messages') ORDER BY sid, delivery_id;
-\echo 'The last one is sent for longer than six hours, and Twilio has no receipt either. One may still come.'
+\echo 'The last one is sent for over six hours, and Twilio has no receipt either. One may still come.'
 \echo

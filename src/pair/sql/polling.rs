@@ -110,7 +110,10 @@ impl Terms {
             (None, Some(_)) => format!("{} OPERATOR(pg_catalog.>) 0", self.count),
             (None, None) => "true".to_owned(),
         };
-        format!("coalesce(a.age OPERATOR(pg_catalog.>) $3, false) AND {asked}")
+        format!(
+            "coalesce({} OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) $3), false) AND {asked}",
+            self.began
+        )
     }
 }
 
@@ -123,12 +126,12 @@ fn sent_at(m: &Mapping, shape: &Shape) -> String {
 /// time to come (`next_check_at`), and as old and as long unchecked as the schedule says.
 pub fn select_due(m: &Mapping, shape: &Shape, schedule: &Schedule) -> String {
     let terms = Terms::of(m, shape);
-    let Due { from, condition, wanted } = Due::of(m, &terms, schedule);
-    // The age of a message that does not say when it began is unknown, and so the longest.
+    let Due { condition, wanted } = Due::of(m, &terms, schedule);
     format!(
-        "SELECT {table}::pg_catalog.regclass, m.{key}::pg_catalog.text, {sid}, m.{status}, a.age, ({count})::integer, \
-         {checked}, {schedule}::pg_catalog.text, {account}, {began}, {sent}, {wanted} FROM {messages} m {from} \
-         WHERE {under_way} AND {condition} AND {can_be}",
+        "SELECT {table}::pg_catalog.regclass, m.{key}::pg_catalog.text, {sid}, m.{status}, \
+         CASE WHEN pg_catalog.isfinite({began}) THEN pg_catalog.now() OPERATOR(pg_catalog.-) {began} END, \
+         ({count})::integer, {checked}, {schedule}::pg_catalog.text, {account}, {began}, {sent}, {wanted} \
+         FROM {messages} m WHERE {under_way} AND {condition}",
         table = pgrx::spi::quote_literal(&shape.messages),
         key = quote(&m.m.key),
         sid = terms.sid,
@@ -141,7 +144,6 @@ pub fn select_due(m: &Mapping, shape: &Shape, schedule: &Schedule) -> String {
         sent = sent_at(m, shape),
         messages = shape.messages_only(),
         under_way = terms.under_way,
-        can_be = terms.can_be_asked_about(m),
     )
 }
 
@@ -149,10 +151,10 @@ pub fn select_due(m: &Mapping, shape: &Shape, schedule: &Schedule) -> String {
 /// the key, the SID and the status.
 pub fn select_by_sid(m: &Mapping, shape: &Shape, schedule: &Schedule) -> String {
     let terms = Terms::of(m, shape);
-    let Due { from, condition, .. } = Due::of(m, &terms, schedule);
+    let Due { condition, .. } = Due::of(m, &terms, schedule);
     format!(
         "SELECT m.{key}::pg_catalog.text, {sid}, m.{status} FROM unnest($2, $4) AS k(sid, word) \
-         JOIN {messages} m ON {sid} OPERATOR(pg_catalog.=) k.sid {from} WHERE {under_way} AND {can_be} \
+         JOIN {messages} m ON {sid} OPERATOR(pg_catalog.=) k.sid WHERE {under_way} AND {can_be} \
          AND (coalesce(msgstatus.parse_status(k.word, 'twilio') OPERATOR(pg_catalog.<>) m.{status}, true) OR {condition})",
         key = quote(&m.m.key),
         sid = terms.sid,
@@ -163,11 +165,9 @@ pub fn select_by_sid(m: &Mapping, shape: &Shape, schedule: &Schedule) -> String 
     )
 }
 
-/// When it is time to ask: joins that follow the message `m`, and the condition.
+/// When it is time to ask about the message `m`, and whether somebody asked for it by hand.
 struct Due {
-    from: String,
     condition: String,
-    /// Somebody asked for it by hand.
     wanted: String,
 }
 
@@ -175,27 +175,23 @@ impl Due {
     fn of(m: &Mapping, terms: &Terms, schedule: &Schedule) -> Due {
         let Terms { count, checked, next, began, .. } = terms;
         let wanted = format!("coalesce({next} OPERATOR(pg_catalog.=) '-infinity'::pg_catalog.timestamptz, false)");
-        // Before PostgreSQL 17 an infinite time has no age.
-        let from = format!(
-            "CROSS JOIN LATERAL (SELECT CASE WHEN pg_catalog.isfinite({began}) \
-             THEN pg_catalog.now() OPERATOR(pg_catalog.-) {began} END) AS a(age)"
-        );
-        // Most of what is under way is younger than any tier, which is quick to see.
         let young = schedule.from.as_deref().map_or("false".to_owned(), |from| {
             let from = pgrx::spi::quote_literal(from);
             format!(
-                "{began} OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.-) {from}::pg_catalog.interval)"
+                "coalesce({began} OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.-) {from}::pg_catalog.interval), false)"
             )
         });
+        // Most of what is under way is younger than any tier. That is quick to see, and the CASE has it seen first.
         let condition = format!(
-            "({wanted} OR NOT coalesce({young}, false)) AND ({wanted} OR coalesce({next} OPERATOR(pg_catalog.<=) pg_catalog.now(), true) \
-             AND {count} OPERATOR(pg_catalog.<) $1 AND CASE WHEN {checked} IS NULL THEN {interval} IS NOT NULL \
-             ELSE coalesce({checked} OPERATOR(pg_catalog.+) {interval} OPERATOR(pg_catalog.<=) pg_catalog.now(), false) END \
-             AND NOT ({given_up}))",
-            interval = schedule.interval(&format!("m.{}", quote(&m.m.status)), "a.age"),
+            "CASE WHEN {wanted} THEN {can_be} WHEN {young} THEN false \
+             ELSE coalesce({next} OPERATOR(pg_catalog.<=) pg_catalog.now(), true) AND {count} OPERATOR(pg_catalog.<) $1 \
+             AND coalesce(coalesce({checked}, '-infinity'::pg_catalog.timestamptz) OPERATOR(pg_catalog.+) {interval} \
+             OPERATOR(pg_catalog.<=) pg_catalog.now(), false) AND NOT ({given_up}) AND {can_be} END",
+            can_be = terms.can_be_asked_about(m),
+            interval = schedule.interval(&format!("m.{}", quote(&m.m.status)), began),
             given_up = terms.is_given_up(m),
         );
-        Due { from, condition, wanted }
+        Due { condition, wanted }
     }
 }
 

@@ -163,6 +163,12 @@ BEGIN;
 CALL msgstatus.rebuild_in_parts('messages');
 ROLLBACK;
 
+-- A table that can't keep when it was asked about: each round would ask about all of it.
+CREATE TABLE few (sid text PRIMARY KEY, status msgstatus.delivery_status);
+CREATE TABLE few_log (sid text, status text);
+CREATE INDEX ON few_log (sid);
+SELECT msgstatus.attach('few', 'few_log', poll => 'stuck');
+
 DELETE FROM msgstatus.poll_schedule WHERE schedule = 'hourly';
 DROP SCHEMA poll CASCADE;
 DROP ROLE regress_poll_user;
