@@ -13,8 +13,16 @@ use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 
-/// An error of PostgreSQL on its way through Rust frames.
+/// An error of PostgreSQL on its way through Rust frames: a copy that is freed with it.
 struct Thrown(*mut pg_sys::ErrorData);
+
+impl Drop for Thrown {
+    fn drop(&mut self) {
+        // SAFETY: `call` made the copy for this value alone, in memory of the transaction, which nothing here outlives:
+        // an error is raised again or dropped by who stopped it.
+        unsafe { pg_sys::FreeErrorData(self.0) };
+    }
+}
 
 // SAFETY: a panic's payload has to be Send; this one never leaves PostgreSQL's only thread.
 unsafe impl Send for Thrown {}
@@ -65,7 +73,8 @@ pub unsafe fn enter<T>(work: impl FnOnce() -> Result<T>) -> T {
         Err(payload) => match payload.downcast::<Thrown>() {
             Ok(thrown) => {
                 let error = thrown.0;
-                drop(thrown);
+                // Its box goes, and the copy is PostgreSQL's now.
+                std::mem::forget(*thrown);
                 // SAFETY: a copy of an error that PostgreSQL made; raising it jumps over frames with nothing to drop.
                 unsafe { ReThrowError(error) }
             }
@@ -105,7 +114,8 @@ impl Failed {
         // Classes of SQLSTATEs, the first two characters: the lowest twelve bits.
         let class =
             |code: &[u8; 2]| code.iter().rev().fold(0, |c, b| (c << 6) | c_int::from(b.wrapping_sub(b'0') & 0x3F));
-        [b"40", b"53", b"55", b"57", b"58"].into_iter().any(|code| self.code & 0xFFF == class(code))
+        [b"40", b"53", b"57", b"58"].into_iter().any(|code| self.code & 0xFFF == class(code))
+            || self.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as c_int
     }
 
     /// Is it none of a piece of work's own: the query was cancelled, or nobody may write?
@@ -241,6 +251,7 @@ mod tests {
             PgSqlErrorCode::ERRCODE_CHECK_VIOLATION,
             PgSqlErrorCode::ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
             PgSqlErrorCode::ERRCODE_RAISE_EXCEPTION,
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         ] {
             assert!(!passing(code), "{code:?}");
         }
