@@ -1,7 +1,7 @@
 //! Settings change without a restart.
 
 use crate::server::{SENT, wait_until};
-use crate::site::{Site, one, tables, until_delivered, worker};
+use crate::site::{ACCOUNT, Site, one, tables, until_delivered, worker};
 use crate::twilio::Twilio;
 use postgres::Client;
 use serde_json::json;
@@ -38,11 +38,17 @@ fn settings_change_without_a_restart() {
     site.stuck(&mut client, "SM3");
     set(&mut client, &format!("msgstatus.twilio_base_url = '{}'", other.url));
     wait_until("the other is asked", || other.count("requests") > 0);
+    // Other credentials: those of the settings, where there is no file.
+    set(&mut client, "msgstatus.credentials_file = ''");
+    wait_until("there are none", || site.server.log().contains("there are no credentials for Twilio"));
+    set(&mut client, &format!("msgstatus.twilio_base_url = '{}'", site.twilio.url));
+    set(&mut client, &format!("msgstatus.twilio_account_sid = '{ACCOUNT}'"));
+    set(&mut client, "msgstatus.twilio_auth_token = 'hush'");
+    until_delivered(&mut client, "SM3");
     assert_eq!(worker(&mut client), pid, "it is the same process");
     // Somebody else's rights: that needs a new connection.
     client.batch_execute("CREATE ROLE asker LOGIN").expect("a role");
     set(&mut client, "msgstatus.role = 'asker'");
-    set(&mut client, &format!("msgstatus.twilio_base_url = '{}'", site.twilio.url));
     wait_until("it is another role's", || {
         one(
             &mut client,
