@@ -13,14 +13,16 @@ use std::ffi::{c_char, c_int};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, resume_unwind};
 
-/// An error of PostgreSQL on its way through Rust frames: a copy that is freed with it.
-struct Thrown(*mut pg_sys::ErrorData);
+/// An error of PostgreSQL on its way through Rust frames: a copy, in memory of its own that goes with it.
+struct Thrown {
+    error: *mut pg_sys::ErrorData,
+    memory: pg_sys::MemoryContext,
+}
 
 impl Drop for Thrown {
     fn drop(&mut self) {
-        // SAFETY: `call` made the copy for this value alone, in memory of the transaction, which nothing here outlives:
-        // an error is raised again or dropped by who stopped it.
-        unsafe { pg_sys::FreeErrorData(self.0) };
+        // SAFETY: `call` made the memory for this value alone, below that of the transaction, which nothing here outlives.
+        unsafe { pg_sys::MemoryContextDelete(self.memory) };
     }
 }
 
@@ -53,11 +55,13 @@ pub unsafe fn call<T>(work: impl FnOnce() -> T) -> T {
         // PostgreSQL left us in its error context, which is no place to copy the error to; and the context of the call
         // may be SPI's, which goes when a subtransaction is undone on the error's way up.
         let transaction = pg_sys::TopTransactionContext;
-        pg_sys::CurrentMemoryContext = if transaction.is_null() { context } else { transaction };
+        let parent = if transaction.is_null() { context } else { transaction };
+        let memory = pg_sys::AllocSetContextCreateInternal(parent, c"msgstatus error".as_ptr(), 0, 1024, 8192);
+        pg_sys::CurrentMemoryContext = memory;
         let error = pg_sys::CopyErrorData();
         pg_sys::CurrentMemoryContext = context;
         pg_sys::FlushErrorState();
-        panic_any(Thrown(error))
+        panic_any(Thrown { error, memory })
     }
 }
 
@@ -72,11 +76,14 @@ pub unsafe fn enter<T>(work: impl FnOnce() -> Result<T>) -> T {
         Ok(Err(fault)) => unsafe { raise(fault) },
         Err(payload) => match payload.downcast::<Thrown>() {
             Ok(thrown) => {
-                let error = thrown.0;
-                // Its box goes, and the copy is PostgreSQL's now.
-                std::mem::forget(*thrown);
-                // SAFETY: a copy of an error that PostgreSQL made; raising it jumps over frames with nothing to drop.
-                unsafe { ReThrowError(error) }
+                let error = thrown.error;
+                // SAFETY: what lies below the error context goes when PostgreSQL is done with the error. The copy is one of
+                // an error that PostgreSQL made; raising it jumps over frames with nothing to drop.
+                unsafe {
+                    pg_sys::MemoryContextSetParent(thrown.memory, pg_sys::ErrorContext);
+                    std::mem::forget(*thrown);
+                    ReThrowError(error)
+                }
             }
             // SAFETY: an error that pgrx carries, or a panic: pgrx reports either.
             Err(other) => unsafe { pg_sys::panic::pgrx_extern_c_guard(move || resume_unwind(other)) },
@@ -99,9 +106,9 @@ impl Failed {
     /// What an error on its way says, if it is one.
     fn read(payload: &(dyn Any + Send)) -> Option<Failed> {
         if let Some(thrown) = payload.downcast_ref::<Thrown>() {
-            // SAFETY: a copy of an error that PostgreSQL made, in memory that the end of the transaction frees.
+            // SAFETY: a copy of an error that PostgreSQL made, which lives as long as this value.
             return Some(unsafe {
-                Failed { code: (*thrown.0).sqlerrcode, message: crate::key::c_string((*thrown.0).message) }
+                Failed { code: (*thrown.error).sqlerrcode, message: crate::key::c_string((*thrown.error).message) }
             });
         }
         let (CaughtError::PostgresError(e) | CaughtError::ErrorReport(e) | CaughtError::RustPanic { ereport: e, .. }) =
@@ -116,6 +123,11 @@ impl Failed {
             |code: &[u8; 2]| code.iter().rev().fold(0, |c, b| (c << 6) | c_int::from(b.wrapping_sub(b'0') & 0x3F));
         [b"40", b"53", b"57", b"58"].into_iter().any(|code| self.code & 0xFFF == class(code))
             || self.code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE as c_int
+    }
+
+    /// The same error, to be raised after all.
+    pub fn fault(self) -> Fault {
+        Fault::new(Code::Raised(self.code), self.message, "Try again.")
     }
 
     /// Is it none of a piece of work's own: the query was cancelled, or nobody may write?
@@ -163,8 +175,8 @@ impl Stopped {
 /// caller then undoes.
 pub fn unless<T>(code: Code, work: impl FnOnce() -> T) -> std::result::Result<T, Stopped> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-        // SAFETY: a copy of an error that PostgreSQL made, in memory of the transaction.
-        let ours = payload.downcast_ref::<Thrown>().is_some_and(|t| unsafe { (*t.0).sqlerrcode } == code.packed());
+        // SAFETY: a copy of an error that PostgreSQL made, which lives as long as this value.
+        let ours = payload.downcast_ref::<Thrown>().is_some_and(|t| unsafe { (*t.error).sqlerrcode } == code.packed());
         if ours { Stopped(payload) } else { resume_unwind(payload) }
     })
 }

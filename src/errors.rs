@@ -33,11 +33,14 @@ pub enum Code {
     Regression,
     /// XX000: PostgreSQL gave an answer that can't be.
     Internal,
+    /// What PostgreSQL raised, and was stopped on its way: its code, packed.
+    Raised(c_int),
 }
 
 impl Code {
-    const fn sqlstate(self) -> &'static [u8; 5] {
-        match self {
+    /// PostgreSQL's `MAKE_SQLSTATE`: six bits a character.
+    pub fn packed(self) -> c_int {
+        let sqlstate: &[u8; 5] = match self {
             Code::InvalidArgument => b"22023",
             Code::UndefinedTable => b"42P01",
             Code::UndefinedColumn => b"42703",
@@ -52,12 +55,9 @@ impl Code {
             Code::NoAnswer => b"08006",
             Code::Regression => b"MS001",
             Code::Internal => b"XX000",
-        }
-    }
-
-    /// PostgreSQL's `MAKE_SQLSTATE`: six bits a character.
-    pub fn packed(self) -> c_int {
-        self.sqlstate().iter().rev().fold(0, |code, c| (code << 6) | c_int::from(c.wrapping_sub(b'0') & 0x3F))
+            Code::Raised(code) => return code,
+        };
+        sqlstate.iter().rev().fold(0, |code, c| (code << 6) | c_int::from(c.wrapping_sub(b'0') & 0x3F))
     }
 }
 

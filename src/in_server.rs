@@ -282,6 +282,7 @@ mod tests {
             ("select_by_sid", sql::select_by_sid(&m, &shape, &schedule)),
             ("select_asked", sql::select_asked(&m, &shape, sql::By::Batch).unwrap_or_default()),
             ("select_statuses", sql::select_statuses(&m, &shape)),
+            ("lock_answered", sql::lock_answered(&m, &shape)),
             ("keep_books", sql::keep_books(&m, &shape).unwrap_or_default()),
             ("insert_events", sql::insert_events(&m, &shape)),
             ("select_unknown", sql::select_unknown(&m, &shape).unwrap_or_default()),

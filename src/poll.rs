@@ -82,11 +82,11 @@ fn poll(args: &Args) -> Result<Option<Datum>> {
     let began = crate::twilio::now();
     let terms = Terms { most, accounts: &accounts, resting: &[], wanted: false };
     let mut round = Round::new(claim::due(&pairs, &terms, &mut troubles), false, None);
-    ask(&mut round, &pairs, &accounts)?;
+    ask(&mut round, &pairs, &accounts, false)?;
     for (pair, _) in &pairs {
         if let Some(written) = troubles.apart(pair.messages.oid, || Round::mark_unknown(pair, MOST)) {
-            for failure in &written.failures {
-                pgrx::warning!("{failure}");
+            for (key, why) in &written.failures {
+                pgrx::warning!("{key}: {why}");
             }
             round.apply(written);
         }
@@ -94,6 +94,7 @@ fn poll(args: &Args) -> Result<Option<Datum>> {
     troubles.warn();
     round.troubled(&troubles);
     runs::keep(began, "poll", &round.tally)?;
+    runs::prune();
     let oids = StatusOids::get()?;
     let status = |s: Option<Status>| s.map(|s| oids.datum(s));
     for (due, outcome) in round.results() {
@@ -119,8 +120,9 @@ fn ready(what: &str) -> Result<Accounts> {
     credentials::ready()
 }
 
-/// Asks, and records as answers come, in the transaction of the caller, who can cancel.
-fn ask(round: &mut Round, pairs: &Pairs, accounts: &Accounts) -> Result<()> {
+/// Asks, and records the answers, in the transaction of the caller, who can cancel. It waits for messages that somebody else
+/// holds, or gives up what was said about them.
+fn ask(round: &mut Round, pairs: &Pairs, accounts: &Accounts, wait: bool) -> Result<()> {
     if round.results().next().is_none() {
         return Ok(());
     }
@@ -146,8 +148,10 @@ fn ask(round: &mut Round, pairs: &Pairs, accounts: &Accounts) -> Result<()> {
     }
     // Rows of messages are locked from here on and not while Twilio is waited for.
     for (pair, schedule) in pairs {
-        let written = round.record(pair, schedule, &said)?;
+        let mut written = round.record(pair, schedule, &said, wait)?;
+        let held = std::mem::take(&mut written.held);
         round.apply(written);
+        round.give_up(&held);
     }
     Ok(())
 }
@@ -239,7 +243,7 @@ fn show(
     }
     let began = crate::twilio::now();
     let mut round = Round::new(due, true, None);
-    ask(&mut round, &pairs, accounts)?;
+    ask(&mut round, &pairs, accounts, true)?;
     runs::keep(began, "check", &round.tally)?;
     let oids = StatusOids::get()?;
     let text = |t: Option<&str>| t.map(|t| text_datum(&to_server(t)));

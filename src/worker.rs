@@ -64,6 +64,8 @@ fn work(number: usize) -> Result<()> {
     let mut look_again = None;
     let mut next_settle = Instant::now() + SETTLE_EVERY;
     let mut trigger = "start";
+    // Somebody asked for a check, and it could not look.
+    let mut wishes = false;
     loop {
         if process::reload_settings() {
             rounds.settings_changed();
@@ -76,7 +78,9 @@ fn work(number: usize) -> Result<()> {
             last_round = Some(Instant::now());
             look_again = matches!(rounds.run(trigger), Ran::Waits).then_some(SOON);
             trigger = "interval";
-            rounds.requests();
+            wishes = rounds.requests();
+        } else if wishes {
+            wishes = rounds.requests();
         }
         if Instant::now() >= next_settle {
             next_settle = Instant::now() + SETTLE_EVERY;
@@ -88,7 +92,7 @@ fn work(number: usize) -> Result<()> {
         let pause = until_round(last_round, look_again).min(IDLE);
         // Somebody who asks for a check wakes the worker; so do others, for whom there is nothing to do.
         if process::survive_cancel(|| wait::a_while(pause)).unwrap_or(false) {
-            rounds.requests();
+            wishes = rounds.requests();
         }
     }
 }

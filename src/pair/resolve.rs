@@ -318,10 +318,11 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
     Ok(Columns { key, shape, stored: stored(mapping, messages) })
 }
 
-/// The column that says whether a message is final: the engine's own, or one of that name that PostgreSQL generates.
+/// The column that says whether a message is final: the engine's own, or one of that name that PostgreSQL generates. One that
+/// may be NULL says it not of every message.
 fn final_column(mapping: &Mapping, messages: &Table) -> Option<String> {
-    if mapping.m.final_.is_some() {
-        return mapping.m.final_.clone();
+    if let Some(column) = &mapping.m.final_ {
+        return is_required(messages, column).then(|| column.clone());
     }
     let (number, oid, ..) = attribute(messages.oid, "final")?;
     // SAFETY: catalog look-up of an existing column.

@@ -11,7 +11,7 @@ use crate::key::quote;
 use crate::status::Milestone;
 use pgrx::pg_sys::{self, Oid};
 
-pub use answers::{By, insert_events, keep_books, select_asked, select_statuses};
+pub use answers::{By, insert_events, keep_books, lock_answered, select_asked, select_statuses};
 pub use log::{insert_event, select_history, select_keys, select_log, select_unmatched, select_unrecognized};
 pub use polling::{
     count_checks, end_leases, lease, list_due, select_by_sid, select_due, select_unknown, take_due, want,

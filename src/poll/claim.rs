@@ -2,7 +2,7 @@
 
 use super::round::Pairs;
 use super::schedule::Schedule;
-use crate::datum::{Layout, interval_datum, text_datum};
+use crate::datum::{Columns, Layout, interval_datum, text_datum};
 use crate::encoding::to_server;
 use crate::errors::Result;
 use crate::gucs;
@@ -12,8 +12,8 @@ use crate::spi::{Rows, Spi};
 use crate::status::Status;
 use crate::status::oids::StatusOids;
 use crate::subtransaction::apart;
-use crate::twilio::Time;
 use crate::twilio::account::Accounts;
+use crate::twilio::{Time, now};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::collections::HashSet;
 
@@ -163,6 +163,16 @@ pub fn read(rows: &Rows) -> Result<Vec<Due>> {
 /// By how much a message may have been sent before its row was written, in microseconds.
 const CLOCKS_DIFFER: Time = 5_000_000;
 
+/// A message that somebody asked for by hand is taken for so much longer than others, in microseconds, by which it is told
+/// from them. In whole seconds, which every column can hold.
+pub const WISH: Time = 1_000_000;
+
+/// Until when a round takes its messages that has them for so long: an even second, so that a wish's is another round's
+/// never.
+pub fn taken_until(time: Time) -> Time {
+    (now() + time) / (2 * WISH) * (2 * WISH)
+}
+
 /// Takes them until a time, so that no other round does; gives those that could be had. A table that has no
 /// `next_check_at` has nowhere to say so.
 pub fn lease(pairs: &Pairs, due: &[Due], until: Time, troubles: &mut Troubles) -> Vec<Due> {
@@ -182,8 +192,8 @@ pub fn lease(pairs: &Pairs, due: &[Due], until: Time, troubles: &mut Troubles) -
             let spi = Spi::connect()?;
             let rows = spi.by_index(
                 &text,
-                &[pg_sys::TEXTARRAYOID, pg_sys::TIMESTAMPTZOID],
-                &[Some(text_array(mine.into_iter())), Some(Datum::from(until))],
+                &[pg_sys::TEXTARRAYOID, pg_sys::TIMESTAMPTZOID, pg_sys::TIMESTAMPTZOID],
+                &[Some(text_array(mine.into_iter())), Some(Datum::from(until)), Some(Datum::from(until + WISH))],
             )?;
             Ok((0..rows.len()).filter_map(|i| Some((table, rows.string(i, 0)?))).collect::<Vec<_>>())
         });
@@ -198,9 +208,11 @@ pub fn end_leases(pairs: &Pairs, until: &[Time], troubles: &mut Troubles) {
         if let Some(text) = sql::end_leases(&pair.mapping, &pair.plans.shape) {
             troubles.apart(pair.messages.oid, || {
                 let _owner = Rights::Owner.on(&pair.messages);
-                let times: Vec<_> = until.iter().map(|&t| Some(Datum::from(t))).collect();
-                let array = Layout::of(pg_sys::TIMESTAMPTZOID).array(&times);
-                Spi::connect()?.once(&text, &[pg_sys::TIMESTAMPTZARRAYOID], &[Some(array)]).map(drop)
+                let mut times = Columns::new([pg_sys::TIMESTAMPTZOID; 2]);
+                for &t in until {
+                    times.push([Some(Datum::from(t)), Some(Datum::from(t + WISH))]);
+                }
+                Spi::connect()?.once(&text, &times.types(), &times.arrays()).map(drop)
             });
         }
     }

@@ -19,12 +19,12 @@ use crate::twilio::{Time, now, utc};
 use pgrx::pg_sys::{self, Datum};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// How long a message is left alone about which Twilio gave no usable answer, in microseconds.
 const AFTER_FAILURE: Time = 15 * 60 * 1_000_000;
 
-/// After so many messages of a table that can't become delivery_unknown no more are tried in a round.
+/// After so many messages of a table that can't become delivery_unknown, and none that can, no more are tried in a round.
 const ENOUGH_FAILURES: usize = 10;
 
 /// What to write down about one message.
@@ -70,15 +70,23 @@ type Statuses = HashMap<String, (Option<Status>, Option<Status>)>;
 pub struct Written {
     pub statuses: Statuses,
     /// The answers that a row could not take, and why, by key.
-    pub failed: HashMap<String, String>,
+    pub failed: BTreeMap<String, String>,
+    /// Messages that somebody else holds: nothing was written about them.
+    pub held: HashSet<String>,
 }
 
-/// Writes all of it down, for messages of one table. An answer that a constraint or a trigger refuses keeps no other from
-/// being written; its message is left alone for a while.
-pub fn record(pair: &Pair, entries: &[Entry]) -> Result<Written> {
-    let (mut statuses, mut failed) = (HashMap::new(), HashMap::new());
+/// Writes all of it down, for messages of one table: of those that nobody else holds, or, if it waits, of all. An answer
+/// that a constraint or a trigger refuses keeps no other from being written; its message is left alone for a while.
+pub fn record(pair: &Pair, entries: &[Entry], wait: bool) -> Result<Written> {
+    let (mut statuses, mut failed, mut held) = (HashMap::new(), BTreeMap::new(), HashSet::new());
+    let mut entries = entries.to_vec();
+    if !wait {
+        let free = lock_free(pair, &entries)?;
+        held = entries.iter().filter(|e| !free.contains(e.key)).map(|e| e.key.to_owned()).collect();
+        entries.retain(|e| free.contains(e.key));
+    }
     together_or_alone(
-        entries,
+        &entries,
         &mut |entries| {
             statuses.extend(write(pair, entries)?);
             Ok(())
@@ -90,7 +98,19 @@ pub fn record(pair: &Pair, entries: &[Entry]) -> Result<Written> {
             failed.insert(entry.key.to_owned(), why.message);
         },
     )?;
-    Ok(Written { statuses, failed })
+    Ok(Written { statuses, failed, held })
+}
+
+/// Locks the messages of entries that nobody else holds. Gives their keys.
+fn lock_free(pair: &Pair, entries: &[Entry]) -> Result<HashSet<String>> {
+    let _owner = Rights::Owner.on(&pair.messages);
+    let spi = Spi::connect()?;
+    let rows = spi.by_index(
+        &sql::lock_answered(&pair.mapping, &pair.plans.shape),
+        &[pg_sys::TEXTARRAYOID],
+        &[Some(text_array(entries.iter().map(|e| e.key)))],
+    )?;
+    Ok((0..rows.len()).filter_map(|i| rows.string(i, 0)).collect())
 }
 
 /// Does work for all items together; where that fails, for each half of them, down to the single one whose fault it is.
@@ -101,8 +121,8 @@ fn together_or_alone<T>(
 ) -> Result<()> {
     match (apart(|| work(items)), items) {
         (Ok(()), _) => Ok(()),
-        // It may be over; if not, the caller has to know.
-        (Err(why), _) if why.is_passing() => work(items),
+        // It is no item's fault, and would be the same for each of them.
+        (Err(why), _) if why.is_passing() => Err(why.fault()),
         (Err(why), [item]) => {
             failed(item, why);
             Ok(())
@@ -223,6 +243,8 @@ fn keep_books(pair: &Pair, entries: &[Entry]) -> Result<()> {
             What::Answer(report) | What::Told(report) => {
                 (None, i32::from(!counted(report.message.status.as_deref().unwrap_or_default())))
             }
+            // Where there is no place for "never", that there were enough checks says it.
+            What::Gone if pair.mapping.p.next_check_at.is_none() => (None, gucs::max_checks()),
             What::Gone => (Some(Time::MAX), 1),
             What::Failed => (Some(now() + AFTER_FAILURE), 1),
             What::Returned { wanted } => (wanted.then_some(Time::MIN), 0),
@@ -267,9 +289,12 @@ pub fn others<'a>(pair: &Pair, schedule: &Schedule, reports: &[&'a Report]) -> R
     Ok((0..rows.len()).filter_map(found).collect())
 }
 
+/// Keys, and why nothing could be written about them.
+pub type Failures = Vec<(String, String)>;
+
 /// Messages that are sent for too long become delivery_unknown, through the log: at most so many of them. Gives their keys,
 /// and why others could not.
-pub fn mark_unknown(pair: &Pair, most: i32) -> Result<(Vec<String>, Vec<String>)> {
+pub fn mark_unknown(pair: &Pair, most: i32) -> Result<(Vec<String>, Failures)> {
     let Some(text) = sql::select_unknown(&pair.mapping, &pair.plans.shape) else { return Ok(Default::default()) };
     // By this policy it would change nothing, round after round.
     if pair.ranks.of(Status::DeliveryUnknown) <= pair.ranks.of(Status::Sent) {
@@ -280,11 +305,12 @@ pub fn mark_unknown(pair: &Pair, most: i32) -> Result<(Vec<String>, Vec<String>)
         let spi = Spi::connect()?;
         let rows = spi.once(
             &text,
-            &[pg_sys::INTERVALOID, pg_sys::INT4OID, pg_sys::INT4OID],
+            &[pg_sys::INTERVALOID, pg_sys::INT4OID, pg_sys::INT4OID, pg_sys::INTERVALOID],
             &[
                 Some(interval_datum(gucs::unknown_after())),
                 Some(Datum::from(gucs::max_checks())),
                 Some(Datum::from(most)),
+                Some(interval_datum(gucs::give_up_after())),
             ],
         )?;
         (0..rows.len()).filter_map(|i| rows.string(i, 0)).collect()
@@ -293,7 +319,7 @@ pub fn mark_unknown(pair: &Pair, most: i32) -> Result<(Vec<String>, Vec<String>)
     together_or_alone(
         &keys,
         &mut |keys| {
-            if failures.borrow().len() >= ENOUGH_FAILURES {
+            if marked.is_empty() && failures.borrow().len() >= ENOUGH_FAILURES {
                 return Ok(());
             }
             // The log says whose conclusion it is: not Twilio's, which has no such status.
@@ -310,7 +336,10 @@ pub fn mark_unknown(pair: &Pair, most: i32) -> Result<(Vec<String>, Vec<String>)
             marked.extend(keys.iter().cloned());
             Ok(())
         },
-        &mut |key, why| failures.borrow_mut().push(format!("{key} can't become delivery_unknown: {}", why.message)),
+        &mut |key, why| {
+            let why = format!("it can't become delivery_unknown: {}", why.message);
+            failures.borrow_mut().push((key.clone(), why));
+        },
     )?;
     Ok((marked, failures.into_inner()))
 }

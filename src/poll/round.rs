@@ -1,7 +1,7 @@
 //! One round: what is asked, what comes back, and what becomes of it. The worker and `poll()` differ in when they commit.
 
-use super::claim::{Due, Troubles};
-use super::record::{self, Entry, What};
+use super::claim::{Due, Troubles, WISH};
+use super::record::{self, Entry, Failures, What};
 use super::schedule::Schedule;
 use crate::errors::Result;
 use crate::gucs;
@@ -67,8 +67,10 @@ pub struct Written {
     told: Vec<(Oid, String)>,
     checked: u64,
     changed: u64,
-    /// What rows could not take.
-    pub failures: Vec<String>,
+    /// What rows could not take: their keys, and why.
+    pub failures: Failures,
+    /// Messages that were asked about and that somebody else holds; nothing was written about them.
+    pub held: Vec<usize>,
     /// Messages that became delivery_unknown.
     unknown: HashSet<(Oid, String)>,
 }
@@ -140,8 +142,9 @@ impl Round {
         }
     }
 
-    /// Writes down what was said about messages of one table; call within a transaction.
-    pub fn record(&self, pair: &Pair, schedule: &Schedule, said: &[Said]) -> Result<Written> {
+    /// Writes down what was said about messages of one table; call within a transaction. It waits for messages that somebody
+    /// else holds, or leaves them out.
+    pub fn record(&self, pair: &Pair, schedule: &Schedule, said: &[Said], wait: bool) -> Result<Written> {
         let table = pair.messages.oid;
         let mut entries: Vec<Entry> = Vec::new();
         let mut written = Written::default();
@@ -190,7 +193,7 @@ impl Round {
         }
         // A page shows messages that were not asked about: what it says of them is as good.
         let mut more = Vec::new();
-        if others.len() > 1 && resolve::finds_sid(&pair.mapping, &pair.messages)? {
+        if !wait && others.len() > 1 && resolve::finds_sid(&pair.mapping, &pair.messages)? {
             more = record::others(pair, schedule, &others)?;
         }
         entries.extend(more.iter().map(|(key, report)| Entry {
@@ -201,10 +204,13 @@ impl Round {
         if entries.is_empty() {
             return Ok(written);
         }
-        let became = record::record(pair, &entries)?;
+        let became = record::record(pair, &entries, wait)?;
         written.checked = became.statuses.len() as u64;
         written.changed = became.statuses.values().filter(|(old, new)| old != new).count() as u64;
-        written.failures = became.failed.iter().map(|(key, why)| format!("{key}: {why}")).collect();
+        let is_held = |i: usize| became.held.contains(&self.due[i].key);
+        written.held = taken.iter().copied().filter(|&i| is_held(i)).collect();
+        written.outcomes.retain(|&(i, _)| !is_held(i));
+        reports.retain(|&i, _| !is_held(i));
         for (i, report) in reports {
             let key = &self.due[i].key;
             let report = if self.keep { Arc::clone(report) } else { Arc::default() };
@@ -217,14 +223,17 @@ impl Round {
             };
             written.outcomes.push((i, outcome));
         }
-        let answers = entries.iter().filter(|e| matches!(e.what, What::Answer(_)));
+        let answers = entries.iter().filter(|e| matches!(e.what, What::Answer(_)) && !became.held.contains(e.key));
         let told = answers.filter(|e| !became.failed.contains_key(e.key));
         written.told = told.map(|e| (pair.log.oid, e.key.to_owned())).collect();
+        written.failures = became.failed.into_iter().collect();
         Ok(written)
     }
 
     fn entry<'a>(&'a self, i: usize, what: What<'a>) -> Entry<'a> {
-        Entry { key: &self.due[i].key, what, taken_until: self.taken_until }
+        let due = &self.due[i];
+        let taken_until = self.taken_until.map(|until| if due.wanted { until + WISH } else { until });
+        Entry { key: &due.key, what, taken_until }
     }
 
     fn answer<'a>(&self, pair: &Pair, key: &str, report: &'a Report) -> What<'a> {
@@ -236,8 +245,8 @@ impl Round {
         self.tally.checked += written.checked;
         self.tally.changed += written.changed;
         self.tally.errors += written.failures.len() as u64;
-        if let Some(first) = written.failures.into_iter().next() {
-            self.tally.message.get_or_insert(first);
+        if let Some((key, why)) = written.failures.into_iter().next() {
+            self.tally.message.get_or_insert_with(|| format!("{key}: {why}"));
         }
         self.told.extend(written.told);
         for (i, outcome) in written.outcomes {
@@ -265,9 +274,19 @@ impl Round {
         let returned = |i: usize| self.entry(i, What::Returned { wanted: self.due[i].wanted });
         let entries: Vec<Entry> = (0..self.due.len()).filter(open).map(returned).collect();
         if !entries.is_empty() {
-            record::record(pair, &entries)?;
+            record::record(pair, &entries, false)?;
         }
         Ok(())
+    }
+
+    /// Gives up what was said about messages that somebody else holds.
+    pub fn give_up(&mut self, held: &[usize]) {
+        for &i in held {
+            let why = "another transaction holds the message".to_owned();
+            self.tally.errors += 1;
+            self.tally.message.get_or_insert_with(|| format!("{}: {why}", self.due[i].sid));
+            self.outcomes[i] = Outcome::Refused { why, report: Arc::default() };
+        }
     }
 
     /// Marks messages that are sent for too long; call within a transaction, when all answers are recorded.

@@ -10,6 +10,7 @@ use crate::pair::resolve;
 use crate::session::ActAs;
 use crate::spi::Spi;
 use crate::status::oids::extension_schema;
+use crate::subtransaction::apart;
 use crate::twilio::{Time, now};
 use pgrx::pg_sys::{self, Datum};
 use std::time::Duration;
@@ -29,22 +30,10 @@ pub fn keep(began: Time, trigger: &str, tally: &Tally) -> Result<()> {
     end(begin(began, trigger, None)?, tally)
 }
 
-/// Writes down that a round begins, and until when it has its messages, if it takes them; forgets those of long ago. Gives
-/// its number.
+/// Writes down that a round begins, and until when it has its messages, if it takes them. Gives its number.
 pub fn begin(began: Time, trigger: &str, until: Option<Time>) -> Result<i64> {
     let _owner = as_owner()?;
     let spi = Spi::connect()?;
-    // The oldest, if they are too old.
-    spi.once(
-        &format!(
-            "DELETE FROM msgstatus.poll_run r WHERE r.run IN (SELECT o.run FROM (SELECT p.run, p.started_at \
-             FROM msgstatus.poll_run p ORDER BY p.run LIMIT 100) AS o \
-             WHERE o.started_at OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) \
-             '{KEPT}'::pg_catalog.interval))"
-        ),
-        &[],
-        &[],
-    )?;
     let rows = spi.once(
         "INSERT INTO msgstatus.poll_run (started_at, trigger, lease_until) VALUES ($1, $2, $3) RETURNING run",
         &[pg_sys::TIMESTAMPTZOID, pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID],
@@ -84,6 +73,21 @@ pub fn end(run: i64, tally: &Tally) -> Result<()> {
         ],
     )?;
     Ok(())
+}
+
+/// Forgets rounds of long ago, a hundred at a time. That holds nobody up, and if it fails it is done another time.
+pub fn prune() {
+    // Of the oldest, those that are too old and that nobody else forgets just now.
+    let sql = format!(
+        "DELETE FROM msgstatus.poll_run r WHERE r.run OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT o.run \
+         FROM msgstatus.poll_run o WHERE o.run OPERATOR(pg_catalog.<=) (SELECT pg_catalog.max(f.run) FROM (SELECT p.run \
+         FROM msgstatus.poll_run p ORDER BY p.run LIMIT 100) AS f) AND o.started_at OPERATOR(pg_catalog.<) \
+         (pg_catalog.now() OPERATOR(pg_catalog.-) '{KEPT}'::pg_catalog.interval) FOR UPDATE SKIP LOCKED))"
+    );
+    let _ = apart(|| {
+        let _owner = as_owner()?;
+        Spi::connect()?.once(&sql, &[], &[]).map(drop)
+    });
 }
 
 /// Ends the rounds of a worker that is no more. Gives until when they had messages.

@@ -2,7 +2,6 @@
 
 use crate::boundary::{self, Failed};
 use crate::errors::Result;
-use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
 use pgrx::pg_sys;
 use std::ffi::{CString, c_int};
 
@@ -24,12 +23,12 @@ unsafe extern "C-unwind" {
 
 /// SIGTERM ends the process wherever it is, SIGHUP makes it read its settings again.
 pub fn handle_signals() {
-    // pgrx unblocks the signals on the way.
-    BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
-    // SAFETY: handlers of PostgreSQL for processes like this one.
+    // SAFETY: handlers of PostgreSQL for processes like this one. Signals are blocked up to here: one that waits already
+    // finds them in place.
     unsafe {
         pqsignal(libc::SIGTERM, die);
         pqsignal(libc::SIGHUP, SignalHandlerForConfigReload);
+        pg_sys::BackgroundWorkerUnblockSignals();
     }
 }
 

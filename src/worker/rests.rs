@@ -3,7 +3,14 @@
 use crate::gucs;
 use crate::twilio::client::Failure;
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long an account is left alone that failed again and again, and that asked to be left alone for longer.
+const A_LITTLE: Duration = Duration::from_secs(10);
+const AT_MOST: Duration = Duration::from_secs(3600);
+
+/// Things to remember that were said; a trigger may refuse each row in words of its own.
+const MOST_SAID: usize = 1000;
 
 /// Accounts that are left alone until a time. What is wrong is said once, until it is right again.
 #[derive(Default)]
@@ -19,8 +26,15 @@ impl Rests {
         self.until.iter().filter(|(_, until)| **until > now).map(|(account, _)| account.clone()).collect()
     }
 
+    /// Leaves an account alone: as long as the setting says if it refused us, as long as it asked for, or a little.
     pub fn rest(&mut self, account: &str, why: &Failure) {
-        let wait = gucs::auth_retry();
+        let wait = match why {
+            Failure::Refused(..) => gucs::auth_retry(),
+            Failure::NotAsked(_) => {
+                return self.say(&format!("account {account}"), &format!("account {account}: {why}"));
+            }
+            _ => why.retry_after().unwrap_or_default().clamp(A_LITTLE, AT_MOST),
+        };
         self.until.insert(account.to_owned(), Instant::now() + wait);
         self.say(
             &format!("account {account}"),
@@ -53,6 +67,13 @@ impl Rests {
         self.said.retain(|known, said| !known.starts_with(&mark) || what.contains(said));
         for what in what {
             self.say(&format!("{mark}{what}"), what);
+        }
+    }
+
+    /// Warns about something, unless something was said about it before.
+    pub fn say_once(&mut self, about: &str, what: &str) {
+        if !self.said.contains_key(about) && self.said.len() < MOST_SAID {
+            self.say(about, what);
         }
     }
 

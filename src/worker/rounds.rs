@@ -15,7 +15,6 @@ use crate::poll::wait;
 use crate::spi::Spi;
 use crate::status::oids::extension_schema;
 use crate::twilio::account::Accounts;
-use crate::twilio::client::Failure;
 use crate::twilio::inquiry::Said;
 use crate::twilio::thread::{Answers, Heard, Thread};
 use crate::twilio::{Time, now};
@@ -23,8 +22,8 @@ use pgrx::pg_sys::{self, Oid};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// A round has its messages for longer than it asks (see [`round::LONGEST`]): ten minutes, in microseconds.
-const LEASE: Time = 10 * 60 * 1_000_000;
+/// A round has its messages for so much longer than it asks: until the last request is over, and written down.
+const LEASE_MORE: Duration = Duration::from_secs(2 * 60);
 
 /// How often to look for answers, and how long they may lie about.
 const LOOK: Duration = Duration::from_millis(50);
@@ -35,9 +34,6 @@ const PARCEL: usize = 1000;
 
 /// How soon to look again for what may come any moment.
 pub const SOON: Duration = Duration::from_secs(5);
-
-/// Transactions that record answers are tried so often: a lock on messages may be in the way for a while.
-const TRIES: usize = 2;
 
 #[derive(Default)]
 pub struct Rounds {
@@ -86,31 +82,33 @@ impl Rounds {
         self.rests.forget();
     }
 
-    /// Asks about what was asked for by hand.
+    /// Asks about what was asked for by hand. True if it could not look.
     ///
     /// A wish wakes the worker, also while it is busy with the one before; and a wait for a lock in between may hear the
     /// call unseen. So it looks once more. Not for ever: a wish that could not be asked about is still there.
-    pub fn requests(&mut self) {
+    pub fn requests(&mut self) -> bool {
         for last in [false, true] {
             loop {
                 self.woken = false;
-                if !matches!(self.run("request"), Ran::Round) {
-                    return;
-                }
-                if !self.woken {
-                    break;
+                match self.run("request") {
+                    Ran::Waits => return true,
+                    Ran::Nothing => return false,
+                    Ran::Round if self.woken => {}
+                    Ran::Round => break,
                 }
             }
             if last {
-                return;
+                break;
             }
         }
+        false
     }
 
     /// Runs a round.
     pub fn run(&mut self, trigger: &str) -> Ran {
         // Nobody else chooses messages until this round's are taken, and that is committed.
         let mut alone = None;
+        self.tidying = false;
         let begun = transaction("looking for messages that are due", || self.begin(trigger, &mut alone));
         drop(alone);
         self.tidy |= begun.is_ok() && self.tidying;
@@ -185,8 +183,8 @@ impl Rounds {
         if due.is_empty() && trigger == "request" {
             return Ok(Begun::Nothing);
         }
-        // In whole seconds, which every column can hold.
-        let until = (now() + LEASE) / 1_000_000 * 1_000_000;
+        let lease = round::LONGEST + gucs::http_timeout() + LEASE_MORE;
+        let until = claim::taken_until(lease.as_micros() as Time);
         let due = claim::lease(&pairs, &due, until, &mut troubles);
         let run = runs::begin(now(), trigger, Some(until))?;
         let tables = pairs.into_iter().map(|(pair, schedule)| (pair.messages.oid, schedule)).collect();
@@ -265,10 +263,7 @@ impl Rounds {
             Said::Clock { account, ahead } => {
                 self.clocks.insert(account.clone(), *ahead);
             }
-            Said::Stopped { account, why: why @ Failure::Refused(..), .. } => self.rests.rest(account, why),
-            Said::Stopped { account, why, .. } => {
-                self.rests.say(&format!("account {account}"), &format!("account {account}: {why}"));
-            }
+            Said::Stopped { account, why, .. } => self.rests.rest(account, why),
             Said::Silent { .. } | Said::Done(_) => {}
         }
         1
@@ -287,17 +282,22 @@ impl Rounds {
         waited.is_some()
     }
 
+    /// Writes answers down: first of messages that nobody holds, then, if some are held, of the others, for which it waits as
+    /// long as the lock timeout says.
     fn write_down(&mut self, round: &mut Round, tables: &[(Oid, Schedule)], parcel: &[Said]) {
         for (oid, schedule) in tables {
-            for attempt in 1..=TRIES {
+            for wait in [false, true] {
                 let written =
-                    on_table("writing down what Twilio said", *oid, |pair| round.record(pair, schedule, parcel));
+                    on_table("writing down what Twilio said", *oid, |pair| round.record(pair, schedule, parcel, wait));
                 match written {
                     Ok(written) => {
+                        let held = written.as_ref().is_some_and(|written| !written.held.is_empty());
                         self.applied(round, *oid, written);
-                        break;
+                        if !held {
+                            break;
+                        }
                     }
-                    Err(failed) if attempt == TRIES => {
+                    Err(failed) if wait => {
                         round.tally.errors += 1;
                         round.tally.message = Some(failed.message.clone());
                         self.failed("writing down what Twilio said", &failed);
@@ -311,10 +311,9 @@ impl Rounds {
     /// Takes note of what was written in a table, now that it is committed, and tells of what could not be.
     fn applied(&mut self, round: &mut Round, table: Oid, written: Option<Written>) {
         let Some(written) = written else { return };
-        if let Some(first) = written.failures.first() {
-            let about = format!("answers of {}", table.to_u32());
-            let more = written.failures.len() - 1;
-            self.rests.say(&about, &format!("an answer can't be written down, {first} (and {more} more)"));
+        for (key, why) in &written.failures {
+            let about = format!("answers of {}: {why}", table.to_u32());
+            self.rests.say_once(&about, &format!("an answer can't be written down, {key}: {why}"));
         }
         round.apply(written);
     }
@@ -335,6 +334,7 @@ impl Rounds {
         let ended = transaction("ending a round", || {
             if is_extension_there() {
                 runs::end(run, &round.tally)?;
+                runs::prune();
             }
             Ok(())
         });

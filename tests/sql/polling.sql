@@ -95,7 +95,10 @@ SELECT d.messages, d.message_key, d.sid, d.status, d.age, d.check_count, d.last_
     ORDER BY d.wanted DESC, d.last_checked_at NULLS FIRST, d.age DESC NULLS FIRST, d.message_key;
 
 -- lease
-UPDATE ONLY app.messages m SET next = pg_catalog.timezone('UTC', $2) FROM (SELECT m.id AS key
+UPDATE ONLY app.messages m SET next = CASE
+    WHEN pg_catalog.timezone('UTC', m.next) OPERATOR(pg_catalog.=) '-infinity'::pg_catalog.timestamptz THEN
+        pg_catalog.timezone('UTC', $3)
+    ELSE pg_catalog.timezone('UTC', $2) END FROM (SELECT m.id AS key
     FROM pg_catalog.unnest($1::pg_catalog.text[]) AS k(key)
     JOIN ONLY app.messages m ON m.id OPERATOR(pg_catalog.=) k.key::pg_catalog.int8
     WHERE m."State" OPERATOR(pg_catalog.>=) 'accepted'::msgstatus.delivery_status
@@ -105,10 +108,14 @@ UPDATE ONLY app.messages m SET next = pg_catalog.timezone('UTC', $2) FROM (SELEC
     RETURNING m.id::pg_catalog.text;
 
 -- end_leases
-UPDATE ONLY app.messages m SET next = NULL FROM (SELECT m.id AS key FROM ONLY app.messages m
+UPDATE ONLY app.messages m SET next = CASE
+    WHEN pg_catalog.timezone('UTC', m.next) OPERATOR(pg_catalog.=) ANY ($2) THEN pg_catalog.timezone('UTC',
+        '-infinity'::pg_catalog.timestamptz) END
+    FROM (SELECT m.id AS key FROM ONLY app.messages m
     WHERE m."State" OPERATOR(pg_catalog.>=) 'accepted'::msgstatus.delivery_status
     AND m."State" OPERATOR(pg_catalog.<) 'undelivered'::msgstatus.delivery_status AND NOT m.done
-    AND pg_catalog.timezone('UTC', m.next) OPERATOR(pg_catalog.=) ANY ($1)
+    AND (pg_catalog.timezone('UTC', m.next) OPERATOR(pg_catalog.=) ANY ($1) OR pg_catalog.timezone('UTC', m.next)
+        OPERATOR(pg_catalog.=) ANY ($2))
     ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED) AS k WHERE m.id OPERATOR(pg_catalog.=) k.key;
 
 -- want
@@ -132,7 +139,7 @@ SELECT m.id::pg_catalog.text, m."Sid"::pg_catalog.text, m."State" FROM unnest($2
         pg_catalog.lower(coalesce(m.provider::pg_catalog.text, 'twilio')) OPERATOR(pg_catalog.=) 'twilio')
     AND NOT coalesce(m.way::pg_catalog.text OPERATOR(pg_catalog.<>) 'outbound'
     AND pg_catalog.starts_with(pg_catalog.lower(m.way::pg_catalog.text), 'in'), false)
-    AND (coalesce(msgstatus.parse_status(k.word, 'twilio') OPERATOR(pg_catalog.<>) m."State", true) OR CASE
+    AND (coalesce(msgstatus.supersedes(msgstatus.parse_status(k.word, 'twilio'), m."State"), false) OR CASE
     WHEN coalesce(pg_catalog.timezone('UTC', m.next) OPERATOR(pg_catalog.=) '-infinity'::pg_catalog.timestamptz, false)
         THEN m."Sid"::pg_catalog.text IS NOT NULL
     AND (m.provider::pg_catalog.text OPERATOR(pg_catalog.=) 'twilio' OR
@@ -172,6 +179,11 @@ SELECT 'app.messages'::pg_catalog.regclass::pg_catalog.oid, m.id::pg_catalog.tex
 -- select_statuses
 SELECT m.id::pg_catalog.text, m."State" FROM pg_catalog.unnest($1) AS k(key)
     JOIN ONLY app.messages m ON m.id OPERATOR(pg_catalog.=) k.key::pg_catalog.int8;
+
+-- lock_answered
+SELECT m.id::pg_catalog.text FROM pg_catalog.unnest($1::pg_catalog.text[]) AS k(key)
+    JOIN ONLY app.messages m ON m.id OPERATOR(pg_catalog.=) k.key::pg_catalog.int8
+    ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED;
 
 -- keep_books
 UPDATE ONLY app.messages m SET next = CASE
@@ -218,5 +230,8 @@ SELECT m.id::pg_catalog.text FROM ONLY app.messages m
     AND NOT coalesce(m.way::pg_catalog.text OPERATOR(pg_catalog.<>) 'outbound'
     AND pg_catalog.starts_with(pg_catalog.lower(m.way::pg_catalog.text), 'in'), false)
     AND m.state_at OPERATOR(pg_catalog.+) $1 OPERATOR(pg_catalog.<=) pg_catalog.now()
-    AND (m.asked OPERATOR(pg_catalog.>=) (m.state_at OPERATOR(pg_catalog.+) $1) OR coalesce(m.checks, 0)
-        OPERATOR(pg_catalog.>=) $2) LIMIT $3;
+    AND (coalesce(m.asked OPERATOR(pg_catalog.>=) (m.state_at OPERATOR(pg_catalog.+) $1), false) OR coalesce(m.checks,
+        0) OPERATOR(pg_catalog.>=) $2 OR coalesce(greatest(m.created, m.not_before) OPERATOR(pg_catalog.<)
+        (pg_catalog.now() OPERATOR(pg_catalog.-) $4), false) OR coalesce(pg_catalog.timezone('UTC', m.next)
+        OPERATOR(pg_catalog.=) 'infinity'::pg_catalog.timestamptz, false))
+    ORDER BY pg_catalog.random() LIMIT $3 FOR NO KEY UPDATE OF m SKIP LOCKED;

@@ -2,6 +2,7 @@
 
 use crate::server::{Server, wait_until};
 use crate::site::{Site, one, tables, until_delivered, worker};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 fn quickly(what: &str, work: impl FnOnce()) {
@@ -91,7 +92,20 @@ fn it_ends_at_once_when_told_to_and_takes_up_where_it_was() {
     site.twilio.behave();
     until_delivered(&mut client, "SM2");
     assert_eq!(worker(&mut client), pid, "it is the same process");
-    // And so does a person's query.
+    // What was asked for by hand stays so, though by its schedule nothing would be asked.
+    site.twilio.misbehave(json!([{"delay_ms": 30_000}]));
+    site.stuck(&mut client, "SM4");
+    client
+        .batch_execute(
+            "UPDATE messages SET created_at = now(), check_count = 20 WHERE sid = 'SM4'; SELECT msgstatus.request_check('SM4')",
+        )
+        .expect("request_check");
+    wait_until("Twilio is asked", || site.twilio.count("concurrent") > 0);
+    let pid = worker(&mut client);
+    client.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("pg_terminate_backend");
+    site.twilio.behave();
+    until_delivered(&mut client, "SM4");
+    // A person's query ends at once too.
     site.ask_and_wait(&mut client, "SM3");
     let pid = worker(&mut client);
     client.execute("SELECT pg_terminate_backend($1)", &[&pid]).expect("pg_terminate_backend");
@@ -194,7 +208,7 @@ fn the_library_may_be_replaced_while_it_runs() {
     let newer = library.with_extension("so.newer");
     let mut bytes = std::fs::read(&library).expect("the library");
     bytes.extend_from_slice(b"newer");
-    std::fs::write(&newer, bytes).expect("another library");
+    std::fs::write(&newer, &bytes).expect("another library");
     std::fs::rename(&newer, &library).expect("an installation");
     let pid = worker(&mut client);
     site.twilio.behave();
@@ -211,4 +225,8 @@ fn the_library_may_be_replaced_while_it_runs() {
     site.stuck(&mut client, "SM3");
     until_delivered(&mut client, "SM3");
     assert!(!site.server.log().contains("terminated by signal"), "nothing crashed");
+    // Others have it loaded too.
+    bytes.truncate(bytes.len() - b"newer".len());
+    std::fs::write(&newer, bytes).expect("the library");
+    std::fs::rename(&newer, &library).expect("as it was");
 }

@@ -141,6 +141,22 @@ fn an_account_that_fails_again_and_again_is_left_alone_for_the_round() {
 }
 
 #[test]
+fn who_asks_to_be_left_alone_is() {
+    let Some(mut b) = Bench::new("stuck", &[AT_ONCE]) else { return };
+    b.twilio.misbehave(json!([{"action": {"status": 429, "headers": {"Retry-After": "3600"}}}]));
+    b.stuck(&["SM1", "SM2"], "3 hours", DELIVERED);
+    wait_until("it was asked", || b.twilio.count("requests") > 0);
+    let asked = b.twilio.count("requests");
+    for _ in 0..3 {
+        b.a_round();
+    }
+    b.run("SELECT msgstatus.request_check('SM1')", &[]);
+    b.a_round();
+    assert_eq!(b.twilio.count("requests"), asked, "it is left alone");
+    assert!(asked <= 2, "{asked} requests");
+}
+
+#[test]
 fn a_server_that_is_not_twilio_spoils_no_message() {
     let Some(mut b) = Bench::new("stuck", &[RARELY, AT_ONCE]) else { return };
     let sids: Vec<String> = (0..100).map(|i| format!("SM{i}")).collect();

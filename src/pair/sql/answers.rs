@@ -33,6 +33,20 @@ pub fn select_statuses(m: &Mapping, shape: &Shape) -> String {
     )
 }
 
+/// Locks the messages with keys `$1` that nobody else holds, in key order. Gives their keys.
+pub fn lock_answered(m: &Mapping, shape: &Shape) -> String {
+    format!(
+        "SELECT m.{key}::pg_catalog.text FROM pg_catalog.unnest($1::pg_catalog.text[]) AS k(key) \
+         JOIN {messages} m ON m.{key} {equals} k.key::{key_type} ORDER BY m.{key}{collate} \
+         FOR NO KEY UPDATE OF m SKIP LOCKED",
+        key = quote(&m.m.key),
+        messages = shape.messages_only(),
+        equals = shape.equals,
+        key_type = shape.key_type,
+        collate = shape.collate,
+    )
+}
+
 /// Keeps what is no event, of the messages with keys `$1`: until when it is not asked again `$2`, price `$3` and its unit
 /// `$4`, segments `$5`, and checks that the log does not tell of `$6`, the last at `$7`. Rows are locked in key order.
 ///

@@ -147,15 +147,15 @@ pub fn select_due(m: &Mapping, shape: &Shape, schedule: &Schedule) -> String {
     )
 }
 
-/// Of the SIDs `$2`, about which Twilio says `$4`: messages on which that is news, or about which it is time to ask. Gives
-/// the key, the SID and the status.
+/// Of the SIDs `$2`, about which Twilio says `$4`: messages that this moves on, or about which it is time to ask. Gives the
+/// key, the SID and the status.
 pub fn select_by_sid(m: &Mapping, shape: &Shape, schedule: &Schedule) -> String {
     let terms = Terms::of(m, shape);
     let Due { condition, .. } = Due::of(m, &terms, schedule);
     format!(
         "SELECT m.{key}::pg_catalog.text, {sid}, m.{status} FROM unnest($2, $4) AS k(sid, word) \
          JOIN {messages} m ON {sid} OPERATOR(pg_catalog.=) k.sid WHERE {under_way} AND {can_be} \
-         AND (coalesce(msgstatus.parse_status(k.word, 'twilio') OPERATOR(pg_catalog.<>) m.{status}, true) OR {condition})",
+         AND (coalesce(msgstatus.supersedes(msgstatus.parse_status(k.word, 'twilio'), m.{status}), false) OR {condition})",
         key = quote(&m.m.key),
         sid = terms.sid,
         status = quote(&m.m.status),
@@ -246,13 +246,15 @@ fn in_turn(parts: &[String], condition: &str) -> String {
     )
 }
 
-/// Takes messages for a round: of the keys `$1`, those that nobody else has or holds, until `$2`. Gives their keys.
+/// Takes messages for a round: of the keys `$1`, those that nobody else has or holds, until `$2`; those that somebody asked
+/// for by hand until `$3`, by which [`end_leases`] tells them. Gives their keys.
 pub fn lease(m: &Mapping, shape: &Shape) -> Option<String> {
     let next = m.p.next_check_at.as_deref()?;
     let terms = Terms::of(m, shape);
     let key = quote(&m.m.key);
     Some(format!(
-        "UPDATE {messages} m SET {column} = {until} FROM (SELECT m.{key} AS key FROM \
+        "UPDATE {messages} m SET {column} = CASE WHEN {next} OPERATOR(pg_catalog.=) '-infinity'::pg_catalog.timestamptz \
+         THEN {until_wanted} ELSE {until} END FROM (SELECT m.{key} AS key FROM \
          pg_catalog.unnest($1::pg_catalog.text[]) AS k(key) JOIN {messages} m ON m.{key} {equals} k.key::{key_type} \
          WHERE {under_way} AND coalesce({next} OPERATOR(pg_catalog.<=) pg_catalog.now(), true) \
          ORDER BY m.{key}{collate} FOR NO KEY UPDATE OF m SKIP LOCKED) AS k WHERE m.{key} {equals} k.key \
@@ -260,6 +262,7 @@ pub fn lease(m: &Mapping, shape: &Shape) -> Option<String> {
         messages = shape.messages_only(),
         column = quote(next),
         until = write_time("$2", shape.types.next_check_at.as_ref()),
+        until_wanted = write_time("$3", shape.types.next_check_at.as_ref()),
         equals = shape.equals,
         key_type = shape.key_type,
         under_way = terms.under_way,
@@ -268,17 +271,20 @@ pub fn lease(m: &Mapping, shape: &Shape) -> Option<String> {
     ))
 }
 
-/// Gives messages back that rounds had taken until one of the times `$1` and that ended without doing so.
+/// Gives messages back that rounds had taken until one of the times `$1`, or as wishes until one of `$2`, and that ended
+/// without doing so.
 pub fn end_leases(m: &Mapping, shape: &Shape) -> Option<String> {
     let next = m.p.next_check_at.as_deref()?;
     let terms = Terms::of(m, shape);
     let key = quote(&m.m.key);
     Some(format!(
-        "UPDATE {messages} m SET {column} = NULL FROM (SELECT m.{key} AS key FROM {messages} m \
-         WHERE {under_way} AND {next} OPERATOR(pg_catalog.=) ANY ($1) \
+        "UPDATE {messages} m SET {column} = CASE WHEN {next} OPERATOR(pg_catalog.=) ANY ($2) THEN {wanted} END \
+         FROM (SELECT m.{key} AS key FROM {messages} m WHERE {under_way} \
+         AND ({next} OPERATOR(pg_catalog.=) ANY ($1) OR {next} OPERATOR(pg_catalog.=) ANY ($2)) \
          ORDER BY m.{key}{collate} FOR NO KEY UPDATE OF m SKIP LOCKED) AS k WHERE m.{key} {equals} k.key",
         messages = shape.messages_only(),
         column = quote(next),
+        wanted = write_time("'-infinity'::pg_catalog.timestamptz", shape.types.next_check_at.as_ref()),
         under_way = terms.under_way,
         next = terms.next,
         collate = shape.collate,
@@ -302,8 +308,8 @@ pub fn want(m: &Mapping, shape: &Shape) -> Option<String> {
 }
 
 /// Messages that are sent for longer than `$1` and of which no receipt came: they become delivery_unknown. Where the table
-/// says when Twilio was asked, only those about which it was asked since, or that will not be asked about any more (`$2`
-/// checks). At most `$3` of them.
+/// says when Twilio was asked, only those about which it was asked since, or will not be asked any more: after `$2` checks,
+/// at an age of `$4`, or because Twilio has no such message. At most `$3` of them, any, of those that nobody else holds.
 pub fn select_unknown(m: &Mapping, shape: &Shape) -> Option<String> {
     let since = read_time("m", m.m.status_at.as_deref(), shape.types.status_at.as_ref());
     let since = match (&m.m.status_at, &m.m.sent_at) {
@@ -314,15 +320,22 @@ pub fn select_unknown(m: &Mapping, shape: &Shape) -> Option<String> {
     let terms = Terms::of(m, shape);
     let asked = match &m.p.last_checked_at {
         Some(_) => format!(
-            "({} OPERATOR(pg_catalog.>=) ({since} OPERATOR(pg_catalog.+) $1) OR {} OPERATOR(pg_catalog.>=) $2)",
-            terms.checked, terms.count
+            "coalesce({checked} OPERATOR(pg_catalog.>=) ({since} OPERATOR(pg_catalog.+) $1), false) \
+             OR {count} OPERATOR(pg_catalog.>=) $2 \
+             OR coalesce({began} OPERATOR(pg_catalog.<) (pg_catalog.now() OPERATOR(pg_catalog.-) $4), false) \
+             OR coalesce({next} OPERATOR(pg_catalog.=) 'infinity'::pg_catalog.timestamptz, false)",
+            checked = terms.checked,
+            count = terms.count,
+            began = terms.began,
+            next = terms.next,
         ),
-        None => "$2 IS NOT NULL".to_owned(),
+        None => "$2 IS NOT NULL AND $4 IS NOT NULL".to_owned(),
     };
     Some(format!(
         "SELECT m.{key}::pg_catalog.text FROM {messages} m WHERE {under_way} \
          AND m.{status} OPERATOR(pg_catalog.=) 'sent'::msgstatus.delivery_status AND {can_be} \
-         AND {since} OPERATOR(pg_catalog.+) $1 OPERATOR(pg_catalog.<=) pg_catalog.now() AND {asked} LIMIT $3",
+         AND {since} OPERATOR(pg_catalog.+) $1 OPERATOR(pg_catalog.<=) pg_catalog.now() AND ({asked}) \
+         ORDER BY pg_catalog.random() LIMIT $3 FOR NO KEY UPDATE OF m SKIP LOCKED",
         key = quote(&m.m.key),
         messages = shape.messages_only(),
         under_way = terms.under_way,

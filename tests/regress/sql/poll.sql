@@ -169,6 +169,16 @@ CREATE TABLE few_log (sid text, status text);
 CREATE INDEX ON few_log (sid);
 SELECT msgstatus.attach('few', 'few_log', poll => 'stuck');
 
+-- A column that may be NULL says not of every message whether it is final: the status does.
+CREATE TABLE maybe (sid text PRIMARY KEY, status msgstatus.delivery_status, done boolean, account_sid text, check_count integer);
+CREATE TABLE maybe_log (sid text, status text);
+CREATE INDEX ON maybe_log (sid);
+SELECT msgstatus.attach('maybe', 'maybe_log', poll => 'eager', columns => '{"final": "done"}');
+SET msgstatus.guard = off;
+INSERT INTO maybe VALUES ('N1', 'queued', NULL, 'AC1', 0), ('N2', 'delivered', NULL, 'AC1', 0), ('N3', 'queued', false, 'AC1', 0);
+RESET msgstatus.guard;
+SELECT sid, status FROM msgstatus.due() WHERE messages = 'maybe'::regclass ORDER BY sid;
+
 DELETE FROM msgstatus.poll_schedule WHERE schedule = 'hourly';
 DROP SCHEMA poll CASCADE;
 DROP ROLE regress_poll_user;
