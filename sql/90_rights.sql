@@ -8,10 +8,12 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA msgstatus FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA msgstatus FROM PUBLIC;
 
 -- Neither holds a secret; triggers read both with the rights of whoever fires them.
-GRANT SELECT ON msgstatus.policy, msgstatus.poll_schedule, msgstatus.tracked, msgstatus.unmatched_commits TO PUBLIC;
+GRANT SELECT ON msgstatus.policy, msgstatus.poll_schedule, msgstatus.tracked, msgstatus.unmatched_commits,
+    msgstatus.error_code TO PUBLIC;
 
 GRANT EXECUTE ON ALL ROUTINES IN SCHEMA msgstatus TO PUBLIC;
-REVOKE EXECUTE ON FUNCTION msgstatus.forget_dropped(), msgstatus.poll_schedule_trigger() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION msgstatus.forget_dropped(), msgstatus.poll_schedule_trigger(), msgstatus.error_code_trigger()
+    FROM PUBLIC;
 
 -- These use the server's credentials: who may is granted EXECUTE.
 REVOKE EXECUTE ON FUNCTION msgstatus.poll(integer, regclass), msgstatus.check_status(text), msgstatus.check_batch(text)

@@ -13,6 +13,7 @@
 //! | [`inspect`], [`mend`] | `history`, `verify`, …; `rebuild`, `settle`, `apply_status` |
 //! | [`twilio`] | Twilio's API: what to ask, how, and on which thread |
 //! | [`poll`] | asking it: which messages, and what becomes of the answers |
+//! | [`edge`], [`webhook`] | what providers send: parsers and signatures, and their functions in SQL |
 //! | [`worker`] | the background worker that does so all the time |
 
 ::pgrx::pg_module_magic!(name, version);
@@ -23,6 +24,7 @@ pub mod attach;
 pub mod boundary;
 pub mod commit;
 pub mod datum;
+pub mod edge;
 pub mod encoding;
 pub mod errors;
 pub mod executor;
@@ -44,6 +46,7 @@ pub mod status_map;
 pub mod subtransaction;
 pub mod trigger;
 pub mod twilio;
+pub mod webhook;
 pub mod worker;
 
 #[cfg(not(panic = "unwind"))]
@@ -69,6 +72,15 @@ pgrx::extension_sql_file!("../sql/30_engine.sql", name = "engine", requires = ["
 pgrx::extension_sql_file!("../sql/35_convert_status.sql", name = "convert_status", requires = ["engine"]);
 pgrx::extension_sql_file!("../sql/40_functions.sql", name = "functions", requires = ["convert_status"]);
 pgrx::extension_sql_file!("../sql/50_polling.sql", name = "polling", requires = ["functions"]);
+pgrx::extension_sql_file!("../sql/60_edge.sql", name = "edge", requires = ["polling"]);
+pgrx::extension_sql_file!("../sql/65_error_codes.sql", name = "error_codes", requires = ["edge"]);
+pgrx::extension_sql_file!("../sql/error_codes/twilio.sql", name = "error_codes_twilio", requires = ["error_codes"]);
+pgrx::extension_sql_file!(
+    "../sql/error_codes/others.sql",
+    name = "error_codes_others",
+    requires = ["error_codes_twilio"]
+);
+pgrx::extension_sql_file!("../sql/66_describe_error.sql", name = "describe_error", requires = ["error_codes_others"]);
 pgrx::extension_sql_file!("../sql/90_rights.sql", name = "rights", finalize);
 
 #[cfg(any(test, feature = "pg_test"))]

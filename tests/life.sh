@@ -59,6 +59,8 @@ run "$source" >/dev/null <<'SQL'
 CREATE EXTENSION msgstatus;
 INSERT INTO msgstatus.policy VALUES ('read_loses', 'read', 45), ('read_loses', 'sent', 55);
 INSERT INTO msgstatus.poll_schedule VALUES ('hourly', 'sent', '0', '1 hour'), ('hourly', 'sent', '1 day', NULL);
+UPDATE msgstatus.error_code SET advice = 'Call them.' WHERE code = '30003' AND provider = 'twilio';
+INSERT INTO msgstatus.error_code (code, title) VALUES ('4711', 'A code of our own');
 CREATE SCHEMA app;
 SELECT msgstatus.create_tables('app');
 SELECT msgstatus.create_tables('public', 'By Month', 'By Month log', partition_log => true);
@@ -139,6 +141,11 @@ s299|delivered' "$2" "
      SELECT current_setting('life.state')"
   sql "$1: a policy of the user's is kept" 'b|sent' "$2" \
     "INSERT INTO app.own_log (sid, status) VALUES ('b', 'sent'); SELECT sid, status FROM app.own WHERE sid = 'b'"
+  sql "$1: what was edited in the catalogue of errors is kept, once" '30003|Call them.
+4711|
+890' "$2" \
+    "SELECT code, advice FROM msgstatus.error_code WHERE edited UNION ALL SELECT 'x', NULL WHERE false ORDER BY 1;
+     SELECT count(*) FROM msgstatus.error_code WHERE code <> '4711'"
   sql "$1: a renamed table is tracked" 'a|delivered' "$2" \
     "INSERT INTO app.new_log (sid, status) VALUES ('a', 'delivered'); SELECT sid, status FROM app.\"new \"\"name\"\"\""
   sql "$1: a table in a renamed schema is tracked" 'a|delivered' "$2" \

@@ -1,0 +1,52 @@
+//! AWS End User Messaging: events of messages, also as SNS and EventBridge wrap them, or one the other.
+
+use super::event::{Event, Parsed, error, object, refuse, text};
+use super::time;
+use serde_json::Value;
+
+/// Reads an event. What SNS says about subscriptions, inbound messages, calls and other events of the service give nothing.
+pub fn parse(body: &Value) -> Parsed {
+    let fields = object(body, "AWS")?;
+    if let Some(kind) = text(fields.get("Type")) {
+        return match (kind.as_str(), fields.get("Message")) {
+            ("SubscriptionConfirmation" | "UnsubscribeConfirmation", _) => Ok(Vec::new()),
+            ("Notification", Some(Value::String(message))) => match serde_json::from_str::<Value>(message) {
+                // One within another would be nobody's.
+                Ok(inner) if inner.is_object() && inner.get("Type").is_none() => parse(&inner),
+                _ => refuse("its Message holds no event"),
+            },
+            _ => refuse("it is no notification of SNS"),
+        };
+    }
+    if let Some(detail) = fields.get("detail") {
+        return match text(fields.get("source")).as_deref() {
+            Some("aws.sms-voice") => Ok(event(detail).into_iter().collect()),
+            _ => refuse("its source is not aws.sms-voice"),
+        };
+    }
+    if fields.contains_key("inboundMessageId") {
+        return Ok(Vec::new());
+    }
+    match (text(fields.get("eventType")), text(fields.get("messageId"))) {
+        (None, _) => refuse("it has no eventType"),
+        (Some(_), None) => refuse("it has no messageId"),
+        _ => Ok(event(body).into_iter().collect()),
+    }
+}
+
+fn event(said: &Value) -> Option<Event> {
+    let (sid, status) = (text(said.get("messageId"))?, text(said.get("eventType"))?);
+    if status.starts_with("VOICE_") {
+        return None;
+    }
+    // There are no codes: the status says what went wrong, and a sentence beside it.
+    let (error_code, error_message) = error("aws", &status, None, text(said.get("messageStatusDescription")));
+    Some(Event {
+        sid,
+        status,
+        error_code,
+        error_message,
+        at: time::read(said.get("eventTimestamp")),
+        payload: said.clone(),
+    })
+}

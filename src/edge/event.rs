@@ -1,0 +1,104 @@
+//! What a parser gives: the events of a body, or why it can't be the provider's.
+
+use crate::status::Status;
+use crate::status::words::Provider;
+use crate::twilio::Time;
+use serde_json::{Map, Value};
+
+/// A row for the delivery log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Event {
+    pub sid: String,
+    /// The provider's own word.
+    pub status: String,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    /// When it happened, where the provider says so and can be relied on.
+    pub at: Option<Time>,
+    /// What was said about this event, whole.
+    pub payload: Value,
+}
+
+impl Event {
+    /// The same without the one character that no text of PostgreSQL's can hold.
+    pub fn storable(mut self) -> Event {
+        let texts =
+            [Some(&mut self.sid), Some(&mut self.status), self.error_code.as_mut(), self.error_message.as_mut()];
+        texts.into_iter().flatten().for_each(without_nul);
+        clean(&mut self.payload);
+        self
+    }
+}
+
+fn without_nul(text: &mut String) {
+    if text.contains('\0') {
+        *text = text.replace('\0', "\u{fffd}");
+    }
+}
+
+fn clean(value: &mut Value) {
+    match value {
+        Value::String(text) => without_nul(text),
+        Value::Array(items) => items.iter_mut().for_each(clean),
+        Value::Object(fields) => {
+            if fields.keys().any(|name| name.contains('\0')) {
+                let named = std::mem::take(fields).into_iter();
+                *fields = named.map(|(name, value)| (name.replace('\0', "\u{fffd}"), value)).collect();
+            }
+            fields.values_mut().for_each(clean);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// What went wrong, of what a provider says: its code, unless that says that nothing did, and its words where there is a
+/// code or the status is a failure. A reason beside `delivered` is none.
+pub fn error(
+    provider: &str,
+    status: &str,
+    code: Option<String>,
+    words: Option<String>,
+) -> (Option<String>, Option<String>) {
+    let code = code.filter(|code| code.bytes().any(|b| b != b'0'));
+    let failed = || Provider::named(provider.as_bytes()).parse(status.as_bytes()).is_some_and(Status::is_failure);
+    let words = words.filter(|_| code.is_some() || failed());
+    (code, words)
+}
+
+/// Why a body can't be its provider's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(pub String);
+
+pub type Parsed = Result<Vec<Event>, Refusal>;
+
+pub fn refuse<T>(why: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal(why.into()))
+}
+
+/// The object that a body has to be.
+pub fn object<'a>(value: &'a Value, whose: &str) -> Result<&'a Map<String, Value>, Refusal> {
+    match value {
+        Value::Object(fields) => Ok(fields),
+        Value::Array(_) => refuse(format!("{whose} sends an object, and this is an array")),
+        _ => refuse(format!("{whose} sends an object, and this is none")),
+    }
+}
+
+/// A text or a number, as text; blanks around it and empty texts do not count.
+pub fn text(value: Option<&Value>) -> Option<String> {
+    let text = match value? {
+        Value::String(text) => text.trim().to_owned(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+/// The items of an array; a single object stands for an array of one.
+pub fn items(value: Option<&Value>) -> &[Value] {
+    match value {
+        Some(Value::Array(items)) => items,
+        Some(one @ Value::Object(_)) => std::slice::from_ref(one),
+        _ => &[],
+    }
+}

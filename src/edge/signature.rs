@@ -1,0 +1,189 @@
+//! Who sent it: the signatures of Twilio and Meta. Every comparison takes the same time whatever is compared.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+/// The query parameter by which Twilio tells the hash of a body that is not a form (Twilio, "Webhooks security").
+const BODY_HASH: &str = "bodySHA256";
+
+/// Is this Twilio's signature (the header X-Twilio-Signature) of a request to this URL with this body?
+///
+/// The URL is the one that Twilio was given, with its query. Twilio signs it with the port or without, whichever, so both
+/// are tried, and with its query as browsers encode it. A form's parameters are appended to it, sorted by name, each value
+/// of a name once; a body that is no form is vouched for by its hash in the URL.
+pub fn is_twilios(token: &str, url: &str, body: &str, signature: &str) -> bool {
+    let Ok(signature) = BASE64.decode(signature.trim()) else { return false };
+    let url = url.split_once('#').map_or(url, |(url, _)| url);
+    let hash = query(url).and_then(|query| {
+        url::form_urlencoded::parse(query.as_bytes())
+            .find(|(name, _)| name == BODY_HASH)
+            .map(|(_, hash)| hash.into_owned())
+    });
+    let parameters = if hash.is_some() { String::new() } else { parameters(body) };
+    let mut is_signed = false;
+    for url in spellings(url) {
+        // All of them are looked at: which one it was is nobody's business.
+        is_signed |= mac::<Hmac<Sha1>>(token.as_bytes(), &[url.as_bytes(), parameters.as_bytes()], &signature);
+    }
+    let is_body = hash.is_none_or(|hash| same_hash(&hash, body.as_bytes()));
+    is_signed & is_body
+}
+
+/// Is this Meta's signature (the header X-Hub-Signature-256) of this body?
+pub fn is_metas(secret: &str, body: &[u8], signature: &str) -> bool {
+    let signature = signature.trim();
+    let Some(signature) = signature.strip_prefix("sha256=").and_then(unhex) else { return false };
+    mac::<Hmac<Sha256>>(secret.as_bytes(), &[body], &signature)
+}
+
+fn mac<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]], expected: &[u8]) -> bool {
+    // A key of any length is one for HMAC.
+    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else { return false };
+    for part in parts {
+        mac.update(part);
+    }
+    mac.verify_slice(expected).is_ok()
+}
+
+/// The hash is public, but there is no reason to compare it in another way.
+fn same_hash(hex: &str, body: &[u8]) -> bool {
+    let Some(given) = unhex(hex) else { return false };
+    let hash = Sha256::digest(body);
+    given.len() == hash.len() && given.iter().zip(hash.iter()).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |b: u8| char::from(b).to_digit(16).map(|d| d as u8);
+    let bytes = text.as_bytes();
+    if !bytes.len().is_multiple_of(2) {
+        return None;
+    }
+    bytes.chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+}
+
+/// A form's parameters as Twilio signs them.
+fn parameters(body: &str) -> String {
+    // A set: sorted by name, then by value, each pair once. Not by both run together: a name may begin as another ends.
+    let pairs: BTreeSet<(Cow<str>, Cow<str>)> = url::form_urlencoded::parse(body.as_bytes()).collect();
+    pairs.into_iter().fold(String::with_capacity(body.len()), |mut all, (name, value)| {
+        all.push_str(&name);
+        all.push_str(&value);
+        all
+    })
+}
+
+fn query(url: &str) -> Option<&str> {
+    url.split_once('?').map(|(_, query)| query)
+}
+
+/// The ways in which Twilio may have spelled a URL: with and without its port, its query as given and as browsers write it.
+fn spellings(url: &str) -> Vec<String> {
+    let mut spellings = Vec::with_capacity(4);
+    for url in [Some(url.to_owned()), rewritten(url)].into_iter().flatten() {
+        let Some((scheme, rest)) = url.split_once("://") else {
+            spellings.push(url);
+            continue;
+        };
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let host_at = authority.rfind('@').map_or(0, |at| at + 1);
+        // The last colon of an address in brackets is none of a port's.
+        let after_brackets = authority[host_at..].rfind(']').map_or(host_at, |at| host_at + at);
+        let colon = authority[after_brackets..].rfind(':').map(|at| after_brackets + at);
+        let (host, port) = match colon {
+            Some(at) => (&authority[..at], &authority[at + 1..]),
+            None => (authority, if scheme.eq_ignore_ascii_case("https") { "443" } else { "80" }),
+        };
+        spellings.push(format!("{scheme}://{host}{path}"));
+        spellings.push(format!("{scheme}://{host}:{port}{path}"));
+    }
+    spellings
+}
+
+/// The URL with its query encoded as the URL standard has it, if that is another.
+fn rewritten(url: &str) -> Option<String> {
+    let (before, given) = url.split_once('?')?;
+    let parsed = url::Url::parse(url).ok()?;
+    let query = parsed.query()?;
+    (query != given).then(|| format!("{before}?{query}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const U: &str = "https://mycompany.com/myapp.php?foo=1&bar=2";
+    const P: &str = "CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212";
+
+    fn valid(url: &str, body: &str, signature: &str) -> bool {
+        is_twilios("12345", url, body, signature)
+    }
+
+    #[test]
+    fn a_port_may_be_there_or_not() {
+        assert!(valid(U, P, "RSOYDt4T1cUTdK1PDd93/VVr8B8="));
+        let with_port = U.replace(".com/", ".com:1234/");
+        assert!(valid(&with_port, P, "RSOYDt4T1cUTdK1PDd93/VVr8B8="), "it was signed without");
+        assert!(valid(&with_port.replace("https", "http"), P, "Zmvh+3yNM1Phv2jhDCwEM3q5ebU="));
+        assert!(valid(U, P, "kvajT1Ptam85bY51eRf/AJRuM3w="), "it was signed with :443");
+        assert!(valid(&U.replace("https", "http"), P, "0ZXoZLH/DfblKGATFgpif+LLRf4="), "it was signed with :80");
+        assert!(!valid(U, P, "Zmvh+3yNM1Phv2jhDCwEM3q5ebU="));
+    }
+
+    #[test]
+    fn nothing_may_be_another() {
+        let signature = "RSOYDt4T1cUTdK1PDd93/VVr8B8=";
+        assert!(!is_twilios("12346", U, P, signature));
+        assert!(!is_twilios("", U, P, signature));
+        assert!(!valid(&U.replace("foo=1", "foo=2"), P, signature));
+        assert!(!valid(U, &P.replace("1234&", "1235&"), signature));
+        assert!(!valid(U, &format!("{P}&More=1"), signature));
+        for bad in ["", "RSOYDt4T1cUTdK1PDd93/VVr8B8", "no base64", "AAAA", "RSOYDt4T1cUTdK1PDd93/VVr8B9="] {
+            assert!(!valid(U, P, bad), "{bad}");
+        }
+        assert!(valid(&format!("{U}#ct=2000"), P, signature), "a fragment is not signed");
+    }
+
+    #[test]
+    fn users_are_part_of_it() {
+        assert!(valid(&U.replace("//", "//user:pass@"), P, "CukzLTc1tT5dXEDIHm/tKBanW10="));
+        assert!(valid(&U.replace("//", "//user@"), P, "2YRLlVAflCqxaNicjMpJcSTgzSs="));
+        assert!(valid(&U.replace("//", "//user:pass@"), P, "ZQFR1PTIZXF2MXB8ZnKCvnnA+rI="), "signed with :443");
+    }
+
+    #[test]
+    fn other_bodies_are_vouched_for_by_their_hash() {
+        let hash = "0a1ff7634d9ab3b95db5c9a2dfe9416e41502b283a80c7cf19632632f96e6620";
+        let body = r#"{"property": "value", "boolean": true}"#;
+        let signature = "a9nBmqA0ju/hNViExpshrM61xv4=";
+        assert!(valid(&format!("{U}&bodySHA256={hash}"), body, signature));
+        assert!(!valid(&format!("{U}&bodySHA256={hash}"), &body.replace("true", "false"), signature));
+        let alone = format!("https://mycompany.com/myapp.php?bodySHA256={hash}");
+        assert!(valid(&alone, body, "y77kIzt2vzLz71DgmJGsen2scGs="));
+    }
+
+    #[test]
+    fn a_query_may_have_been_encoded_anew() {
+        assert!(valid(&format!("{U}&Body=It's+amazing"), P, "TfZzewPq8wqrGlMfyAud8+/IvJ0="));
+    }
+
+    #[test]
+    fn metas_are_of_the_raw_body() {
+        let body = br#"{"object":"whatsapp_business_account"}"#;
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(b"hush").unwrap_or_else(|_| unreachable!());
+        mac.update(body);
+        let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        assert!(is_metas("hush", body, &format!("sha256={hex}")));
+        assert!(is_metas("hush", body, &format!("sha256={}", hex.to_uppercase())));
+        assert!(!is_metas("hush", b"{}", &format!("sha256={hex}")));
+        assert!(!is_metas("rush", body, &format!("sha256={hex}")));
+        for bad in ["", "sha256=", "sha1=00", &hex, "sha256=zz", "sha256=0"] {
+            assert!(!is_metas("hush", body, bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Twilio's status callbacks: a form (Twilio, "Track the message status of outbound messages").
+
+use super::event::{Event, Parsed, error, refuse};
+use serde_json::{Map, Value};
+
+/// What every request of Twilio's to an application says.
+const ACCOUNT: [&str; 2] = ["AccountSid", "ParentAccountSid"];
+
+/// Reads the raw body of a callback. Parameters that are not known are kept; one that is there several times has all of its
+/// values.
+///
+/// It gives no time: a callback has none, and RawDlrDoneDate is in nobody knows which time zone. Requests that are no status
+/// of a message (an inbound one, a call's, an alert) give nothing.
+pub fn parse(body: &str) -> Parsed {
+    let mut fields: Map<String, Value> = Map::new();
+    for (name, value) in url::form_urlencoded::parse(body.trim().as_bytes()) {
+        let value = Value::String(value.into_owned());
+        match fields.get_mut(&*name) {
+            None => drop(fields.insert(name.into_owned(), value)),
+            Some(Value::Array(values)) => values.push(value),
+            Some(first) => *first = Value::Array(vec![first.take(), value]),
+        }
+    }
+    let get = |name: &str| {
+        let value = match fields.get(name)? {
+            Value::Array(values) => values.first()?,
+            value => value,
+        };
+        value.as_str().map(str::trim).filter(|text| !text.is_empty())
+    };
+    let sid = get("MessageSid").or_else(|| get("SmsSid")).or_else(|| get("SmsMessageSid"));
+    let Some(sid) = sid else {
+        return match get("MessageStatus") {
+            Some(_) => refuse("it has a MessageStatus and no MessageSid"),
+            None if ACCOUNT.iter().any(|name| get(name).is_some()) => Ok(Vec::new()),
+            None => refuse("it has neither MessageSid nor AccountSid, as every form of Twilio's"),
+        };
+    };
+    // An inbound message has SmsStatus alone, and a body.
+    let inbound = get("MessageStatus").is_none() && (fields.contains_key("Body") || fields.contains_key("NumMedia"));
+    let Some(status) = get("MessageStatus").or_else(|| get("SmsStatus")).filter(|_| !inbound) else {
+        return Ok(Vec::new());
+    };
+    let words = get("ErrorMessage").or_else(|| get("ChannelStatusMessage")).map(str::to_owned);
+    let (error_code, error_message) = error("twilio", status, get("ErrorCode").map(str::to_owned), words);
+    let (sid, status) = (sid.to_owned(), status.to_owned());
+    Ok(vec![Event { sid, status, error_code, error_message, at: None, payload: Value::Object(fields) }])
+}

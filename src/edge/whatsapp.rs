@@ -1,0 +1,65 @@
+//! Meta's WhatsApp Cloud API: status webhooks (Meta, "messages webhook, status"), also within a Pub/Sub push message.
+
+use super::event::{Event, Parsed, Refusal, items, object, refuse, text};
+use super::time;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::Value;
+
+/// Reads a webhook: all statuses of all changes of all entries. Inbound messages, other fields and errors of an account
+/// give nothing.
+pub fn parse(body: &Value) -> Parsed {
+    let fields = object(body, "WhatsApp")?;
+    if text(fields.get("object")).is_some_and(|object| object != "whatsapp_business_account") {
+        return refuse("its object is not whatsapp_business_account");
+    }
+    if let Some(entries) = fields.get("entry") {
+        let Value::Array(entries) = entries else { return refuse("its entry is no array") };
+        let changes = entries.iter().flat_map(|entry| items(entry.get("changes")));
+        let statuses = changes.filter_map(|change| change.get("value")).flat_map(|value| items(value.get("statuses")));
+        return Ok(statuses.filter_map(status).collect());
+    }
+    match fields.get("message").and_then(|message| message.get("data")) {
+        Some(Value::String(data)) => parse(&unwrapped(data)?),
+        Some(_) => refuse("its message.data is no text"),
+        None => refuse("it has neither entry nor message.data"),
+    }
+}
+
+/// What a Pub/Sub message carries, in base64.
+fn unwrapped(data: &str) -> Result<Value, Refusal> {
+    // Some tools break its lines.
+    let data: String = data.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let Ok(bytes) = BASE64.decode(data) else { return refuse("its message.data is not base64") };
+    match serde_json::from_slice::<Value>(&bytes) {
+        Ok(inner) if inner.get("entry").is_some() => Ok(inner),
+        Ok(_) => refuse("its message.data has no entry"),
+        Err(_) => refuse("its message.data holds no JSON"),
+    }
+}
+
+fn status(said: &Value) -> Option<Event> {
+    let error = items(said.get("errors")).first();
+    Some(Event {
+        sid: text(said.get("id"))?,
+        status: text(said.get("status"))?,
+        error_code: error.and_then(|error| text(error.get("code"))),
+        error_message: error.map(error_message),
+        at: time::read(said.get("timestamp")),
+        payload: said.clone(),
+    })
+}
+
+/// `Error {code}: {title} - {message} ({details})`, of which what is missing is left out.
+fn error_message(error: &Value) -> String {
+    let part = |name: &str| text(error.get(name));
+    let mut all = part("code").map_or("Error".to_owned(), |code| format!("Error {code}"));
+    let said: Vec<String> = [part("title"), part("message")].into_iter().flatten().collect();
+    if !said.is_empty() {
+        all.push_str(&format!(": {}", said.join(" - ")));
+    }
+    if let Some(details) = error.get("error_data").and_then(|data| text(data.get("details"))) {
+        all.push_str(&format!(" ({details})"));
+    }
+    all
+}
