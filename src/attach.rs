@@ -4,7 +4,7 @@ mod catalog;
 mod roles;
 pub mod triggers;
 
-use crate::datum::text_datum;
+use crate::datum::{jsonb_text, text_datum};
 use crate::errors::{Code, Fault, Result};
 use crate::function::Args;
 use crate::key::KeyType;
@@ -63,12 +63,14 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
             "For example: SELECT msgstatus.attach('messages', 'delivery_log').",
         ));
     };
+    // SAFETY: the argument is declared as jsonb.
+    let columns = args.get(6).map_or_else(|| Ok(b"{}".to_vec()), |columns| unsafe { jsonb_text(columns) })?;
     let request = Request {
         message_key: need(2, "message_key")?,
         log_key: need(3, "log_key")?,
         status: need(4, "status")?,
         log_status: need(5, "log_status")?,
-        columns: roles::parse(&jsonb_text(args.get(6))?)?,
+        columns: roles::parse(&columns)?,
     };
     let provider = one_of(7, "provider", &crate::status::words::PROVIDERS.map(|p| p.0))?;
     let policy = need(8, "policy")?;
@@ -117,16 +119,6 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
         );
     }
     Ok(None)
-}
-
-fn jsonb_text(value: Option<Datum>) -> Result<Vec<u8>> {
-    let Some(value) = value else { return Ok(b"{}".to_vec()) };
-    // SAFETY: jsonb's output function takes a jsonb value and gives a C string.
-    unsafe {
-        let text = pgrx::direct_function_call_as_datum(pg_sys::jsonb_out, &[Some(value)])
-            .ok_or_else(|| Fault::internal("jsonb printed as null"))?;
-        Ok(std::ffi::CStr::from_ptr(text.cast_mut_ptr()).to_bytes().to_vec())
-    }
 }
 
 fn detach(args: &Args) -> Result<Option<Datum>> {

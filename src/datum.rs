@@ -1,5 +1,6 @@
 //! Reading and making PostgreSQL values, without pgrx's per-value bookkeeping.
 
+use crate::errors::{Fault, Result};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 /// The bytes of a text-like value.
@@ -88,6 +89,19 @@ impl Layout {
                 self.align,
             ))
         }
+    }
+}
+
+/// A jsonb value as text, in the database's encoding.
+///
+/// # Safety
+/// `value` is a non-null jsonb value.
+pub unsafe fn jsonb_text(value: Datum) -> Result<Vec<u8>> {
+    // SAFETY: jsonb's output function takes what the caller promises, and gives a C string.
+    unsafe {
+        let text = pgrx::direct_function_call_as_datum(pg_sys::jsonb_out, &[Some(value)])
+            .ok_or_else(|| Fault::internal("jsonb printed as null"))?;
+        Ok(std::ffi::CStr::from_ptr(text.cast_mut_ptr()).to_bytes().to_vec())
     }
 }
 

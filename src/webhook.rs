@@ -1,6 +1,6 @@
 //! The provider's edge in SQL: `parse_…`, `…_signature_valid`, `mask_address`.
 
-use crate::datum::text_datum;
+use crate::datum::{jsonb_text, text_datum};
 use crate::edge::event::{Event, Parsed, Refusal};
 use crate::edge::{self, signature};
 use crate::encoding::{from_server, to_server};
@@ -77,23 +77,14 @@ fn parse_infobip(args: &Args) -> Result<Option<Datum>> {
 }
 
 fn json_rows(args: &Args, provider: &str, parse: impl FnOnce(&Value) -> Parsed) -> Result<Option<Datum>> {
-    let text = args.get(0).map(json_text).transpose()?.unwrap_or_default();
-    let parsed = match serde_json::from_str::<Value>(&text) {
+    // SAFETY: these functions are declared with a jsonb argument.
+    let text = args.get(0).map(|body| unsafe { jsonb_text(body) }).transpose()?.unwrap_or_default();
+    let parsed = match serde_json::from_str::<Value>(&from_server(&text)) {
         Ok(body) => parse(&body),
         // jsonb is JSON; so it is too deep for anything that a provider sends.
         Err(_) => Err(Refusal("it is nested too deep".to_owned())),
     };
     rows(args, provider, parsed, JSON)
-}
-
-/// A jsonb value as text.
-fn json_text(value: Datum) -> Result<String> {
-    // SAFETY: jsonb's output function takes a jsonb value, as the argument is declared, and gives a C string.
-    unsafe {
-        let text = pgrx::direct_function_call_as_datum(pg_sys::jsonb_out, &[Some(value)])
-            .ok_or_else(|| Fault::internal("jsonb printed as null"))?;
-        Ok(from_server(std::ffi::CStr::from_ptr(text.cast_mut_ptr()).to_bytes()))
-    }
 }
 
 /// JSON as a jsonb value.

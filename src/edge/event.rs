@@ -59,10 +59,19 @@ pub fn error(
     code: Option<String>,
     words: Option<String>,
 ) -> (Option<String>, Option<String>) {
-    let code = code.filter(|code| code.bytes().any(|b| b != b'0'));
-    let failed = || Provider::named(provider.as_bytes()).parse(status.as_bytes()).is_some_and(Status::is_failure);
-    let words = words.filter(|_| code.is_some() || failed());
+    let code = code.filter(|code| is_error(code));
+    let words = words.filter(|_| code.is_some() || is_failure(provider, status));
     (code, words)
+}
+
+/// A code of nothing but zeros says that there is no error.
+pub fn is_error(code: &str) -> bool {
+    code.bytes().any(|b| b != b'0')
+}
+
+/// Does this word of a provider's mean that the message did not arrive?
+pub fn is_failure(provider: &str, status: &str) -> bool {
+    Provider::named(provider.as_bytes()).parse(status.as_bytes()).is_some_and(Status::is_failure)
 }
 
 /// Why a body can't be its provider's.

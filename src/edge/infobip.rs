@@ -1,6 +1,6 @@
 //! Infobip's delivery reports.
 
-use super::event::{Event, Parsed, error, object, refuse, text};
+use super::event::{Event, Parsed, error, is_error, object, refuse, text};
 use super::time;
 use crate::status::words::Provider;
 use serde_json::Value;
@@ -25,7 +25,7 @@ fn event(sid: String, said: &Value) -> Option<Event> {
     let known = |word: &String| Provider::named(b"infobip").parse(word.as_bytes()).is_some();
     // A name says more than its group where it is one of those that we know; of the others the group says enough.
     let status = name.clone().filter(known).or_else(|| group.clone().filter(known)).or(name).or(group)?;
-    let code = of("error", "id").filter(|code| code.bytes().any(|b| b != b'0'));
+    let code = of("error", "id").filter(|code| is_error(code));
     let words = match &code {
         Some(_) => of("error", "description").or_else(|| of("error", "name")),
         None => of("status", "description"),

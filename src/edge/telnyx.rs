@@ -1,9 +1,7 @@
 //! Telnyx's messaging webhooks.
 
-use super::event::{Event, Parsed, error, items, object, refuse, text};
+use super::event::{Event, Parsed, error, is_failure, items, object, refuse, text};
 use super::time;
-use crate::status::Status;
-use crate::status::words::Provider;
 use serde_json::Value;
 
 /// Reads a webhook: an event for each recipient. Received messages, and events of other products, give nothing.
@@ -21,11 +19,10 @@ pub fn parse(body: &Value) -> Parsed {
     let recipients = items(said.and_then(|said| said.get("to")));
     let first = items(said.and_then(|said| said.get("errors"))).first();
     let at = time::read(data.get("occurred_at"));
-    let failed = |status: &str| Provider::named(b"telnyx").parse(status.as_bytes()).is_some_and(Status::is_failure);
     let event = |to: &Value| {
         let status = text(to.get("status"))?;
         // Errors are the message's: of several recipients, they are about those who did not get it.
-        let first = first.filter(|_| recipients.len() == 1 || failed(&status));
+        let first = first.filter(|_| recipients.len() == 1 || is_failure("telnyx", &status));
         let part = |name: &str| first.and_then(|error| text(error.get(name)));
         let words = part("detail").or_else(|| part("title"));
         let (error_code, error_message) = error("telnyx", &status, part("code"), words);

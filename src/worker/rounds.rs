@@ -87,18 +87,14 @@ impl Rounds {
     /// A wish wakes the worker, also while it is busy with the one before; and a wait for a lock in between may hear the
     /// call unseen. So it looks once more. Not for ever: a wish that could not be asked about is still there.
     pub fn requests(&mut self) -> bool {
-        for last in [false, true] {
-            loop {
-                self.woken = false;
-                match self.run("request") {
-                    Ran::Waits => return true,
-                    Ran::Nothing => return false,
-                    Ran::Round if self.woken => {}
-                    Ran::Round => break,
-                }
-            }
-            if last {
-                break;
+        let mut looks = 2;
+        while looks > 0 {
+            self.woken = false;
+            match self.run("request") {
+                Ran::Waits => return true,
+                Ran::Nothing => return false,
+                Ran::Round if self.woken => {}
+                Ran::Round => looks -= 1,
             }
         }
         false
