@@ -93,6 +93,23 @@ pub fn object<'a>(value: &'a Value, whose: &str) -> Result<&'a Map<String, Value
     }
 }
 
+/// More recipients than any provider takes in one request (Sinch: 1,000 a batch; Telnyx: fewer).
+const MOST_RECIPIENTS: usize = 1000;
+
+/// Longer than any id, status or reason of a provider's, in bytes.
+const LONGEST_SHARED: usize = 1000;
+
+/// Refuses a body of which each of many recipients' rows would repeat much: a megabyte must not become a gigabyte.
+pub fn repeatable(recipients: usize, shared: &[Option<&str>]) -> Result<(), Refusal> {
+    if recipients > MOST_RECIPIENTS {
+        return refuse(format!("it has {recipients} recipients, more than {MOST_RECIPIENTS}"));
+    }
+    if recipients > 1 && shared.iter().flatten().any(|text| text.len() > LONGEST_SHARED) {
+        return refuse(format!("what it says of {recipients} recipients is longer than {LONGEST_SHARED} bytes"));
+    }
+    Ok(())
+}
+
 /// A text or a number, as text; blanks around it and empty texts do not count.
 pub fn text(value: Option<&Value>) -> Option<String> {
     let text = match value? {

@@ -154,34 +154,64 @@ proptest! {
 }
 
 /// Bodies of a megabyte that are made of one thing over and over.
-#[test]
-fn large_bodies_take_no_longer_than_they_are() {
+fn large() -> Vec<String> {
     let many = |part: &str| part.repeat((1 << 20) / part.len());
-    for provider in PROVIDERS {
-        for body in [
-            many("a=b&"),
-            many("&"),
-            many("="),
-            many("MessageSid=SM1&"),
-            many("%"),
-            many("+"),
-            many(":"),
-            many("id:"),
-            many("stat: "),
-            many("submit date:"),
-            many("text:"),
-            many("["),
-            many("{\"a\":"),
-            format!("[{}1]", many("1,")),
-            format!("{{\"entry\":[{}{{}}]}}", many("{\"changes\":[{\"value\":{\"statuses\":[{}]}}]},")),
-            format!("{{\"results\":[{}{{}}]}}", many("{\"messageId\":\"1\",\"status\":{}},")),
-            format!("{{\"message\":{{\"data\":\"{}\"}}}}", many("AAAA")),
-            format!("{{\"id\":\"{}\",\"status\":\"x\"}}", many("x")),
-        ] {
-            let began = Instant::now();
-            let _ = parse(provider, &body);
-            let _ = signature::is_twilios("12345", "https://example.com/?a=b", &body, "RSOYDt4T1cUTdK1PDd93/VVr8B8=");
-            assert!(began.elapsed() < Duration::from_secs(5), "{provider}: {:?} for {}", began.elapsed(), &body[..20]);
-        }
+    let mut all: Vec<String> =
+        ["a=b&", "&", "=", "MessageSid=SM1&", "%", "+", ":", "id:", "stat: ", "submit date:", "text:", "[", "{\"a\":"]
+            .map(many)
+            .to_vec();
+    let half = "x".repeat(1 << 19);
+    // The longest lists of recipients that are read, and one that is not.
+    for recipients in [999, 1 << 18] {
+        let recipients =
+            |one: &str| format!("[{}{one}]", format!("{one},").repeat(recipients.min((1 << 20) / one.len())));
+        let (named, told) = (recipients("1"), recipients("{\"status\":\"delivered\"}"));
+        all.extend([
+            format!("{{\"batch_id\":\"1\",\"statuses\":[{{\"status\":\"Failed\",\"recipients\":{named},\"x\":\"{half}\"}}]}}"),
+            format!("{{\"batch_id\":\"1\",\"statuses\":[{{\"status\":\"{half}\",\"recipients\":{named}}}]}}"),
+            format!("{{\"batch_id\":\"{half}\",\"statuses\":{told}}}"),
+            format!(
+                "{{\"data\":{{\"x\":\"{half}\",\"event_type\":\"message.sent\",\"payload\":{{\"id\":\"1\",\"to\":{told}}}}}}}"
+            ),
+            format!("{{\"data\":{{\"event_type\":\"message.sent\",\"payload\":{{\"id\":\"{half}\",\"to\":{told}}}}}}}"),
+        ]);
     }
+    all.extend([
+        format!("[{}1]", many("1,")),
+        format!("{{\"entry\":[{}{{}}]}}", many("{\"changes\":[{\"value\":{\"statuses\":[{}]}}]},")),
+        format!(
+            "{{\"entry\":[{{\"changes\":[{{\"value\":{{\"statuses\":[{}{{}}]}}}}]}}]}}",
+            many("{\"id\":\"1\",\"status\":\"sent\"},")
+        ),
+        format!("{{\"results\":[{}{{}}]}}", many("{\"messageId\":\"1\",\"status\":{\"groupName\":\"PENDING\"}},")),
+        format!("{{\"message\":{{\"data\":\"{}\"}}}}", many("AAAA")),
+        format!("{{\"id\":\"{}\",\"status\":\"x\"}}", many("x")),
+    ]);
+    all
+}
+
+#[test]
+fn large_bodies_take_no_more_than_their_size() {
+    for body in large() {
+        let start: String = body.chars().take(40).collect();
+        for provider in PROVIDERS {
+            let began = Instant::now();
+            let events = parse(provider, &body).unwrap_or_default();
+            assert!(began.elapsed() < Duration::from_secs(5), "{provider}: {:?} for {start}", began.elapsed());
+            let size: usize = events.iter().map(size).sum();
+            assert!(size <= 8 * body.len(), "{provider}: {size} bytes of {} for {start}", body.len());
+        }
+        let began = Instant::now();
+        let url = "https://example.com/?a=b";
+        assert!(!signature::is_twilios("12345", url, &body, "RSOYDt4T1cUTdK1PDd93/VVr8B8="));
+        assert!(!signature::is_twilios("12345", &format!("{url}&{body}"), "a=b", "RSOYDt4T1cUTdK1PDd93/VVr8B8="));
+        assert!(!signature::is_metas("12345", body.as_bytes(), &format!("sha256={}", "00".repeat(32))));
+        assert!(began.elapsed() < Duration::from_secs(5), "signatures: {:?} for {start}", began.elapsed());
+    }
+}
+
+/// What a row takes, about.
+fn size(event: &Event) -> usize {
+    let texts = [Some(&event.sid), Some(&event.status), event.error_code.as_ref(), event.error_message.as_ref()];
+    texts.into_iter().flatten().map(String::len).sum::<usize>() + event.payload.to_string().len()
 }

@@ -1,6 +1,6 @@
 //! Sinch's SMS delivery reports: of one recipient, or of a batch.
 
-use super::event::{Event, Parsed, object, refuse, text};
+use super::event::{Event, Parsed, object, refuse, repeatable, text};
 use super::time;
 use serde_json::Value;
 
@@ -15,25 +15,47 @@ pub fn parse(body: &Value) -> Parsed {
         return Ok(Vec::new());
     }
     let Some(sid) = text(fields.get("batch_id")) else { return refuse("it has no batch_id") };
-    let event = |said: &Value, at| {
+    let event = |said: &Value, at, payload| {
         Some(Event {
             sid: sid.clone(),
             status: text(said.get("status"))?,
             error_code: text(said.get("code")).filter(|code| !FINE.contains(&code.as_str())),
             error_message: None,
             at,
-            payload: said.clone(),
+            payload,
         })
     };
-    match fields.get("statuses") {
-        Some(Value::Array(statuses)) => {
-            // A full report names the recipients of a status, a summary counts them.
-            let named =
-                |said: &Value| said.get("recipients").and_then(Value::as_array).map_or(1, |all| all.len().max(1));
-            let events = |said| std::iter::repeat_n(event(said, None), named(said)).flatten();
-            Ok(statuses.iter().flat_map(events).collect())
-        }
-        Some(_) => refuse("its statuses are no array"),
-        None => Ok(event(body, time::read(fields.get("at"))).into_iter().collect()),
+    let statuses = match fields.get("statuses") {
+        Some(Value::Array(statuses)) => statuses,
+        Some(_) => return refuse("its statuses are no array"),
+        None => return Ok(event(body, time::read(fields.get("at")), body.clone()).into_iter().collect()),
+    };
+    // A full report names the recipients of a status, a summary counts them.
+    repeatable(statuses.iter().map(|said| recipients(said).len().max(1)).sum(), &[Some(&sid)])?;
+    let mut events = Vec::new();
+    for said in statuses {
+        let (status, code) = (text(said.get("status")), text(said.get("code")));
+        repeatable(recipients(said).len(), &[status.as_deref(), code.as_deref()])?;
+        events.extend(payloads(said).into_iter().filter_map(|payload| event(said, None, payload)));
     }
+    Ok(events)
+}
+
+fn recipients(said: &Value) -> &[Value] {
+    said.get("recipients").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// What is said of each recipient of a status. What else is said of the status is with the first.
+fn payloads(said: &Value) -> Vec<Value> {
+    let recipients = recipients(said);
+    if recipients.len() < 2 {
+        return vec![said.clone()];
+    }
+    let of = |(i, recipient): (usize, &Value)| {
+        let names: &dyn Fn(&str) -> bool = if i == 0 { &|_| true } else { &|name| matches!(name, "status" | "code") };
+        let fields = said.as_object().into_iter().flatten().filter(|(name, _)| *name != "recipients" && names(name));
+        let own = ("recipients".to_owned(), Value::from(vec![recipient.clone()]));
+        fields.map(|(name, value)| (name.clone(), value.clone())).chain([own]).collect()
+    };
+    recipients.iter().enumerate().map(of).collect()
 }

@@ -1,8 +1,8 @@
 //! Telnyx's messaging webhooks.
 
-use super::event::{Event, Parsed, error, is_failure, items, object, refuse, text};
+use super::event::{Event, Parsed, error, is_failure, items, object, refuse, repeatable, text};
 use super::time;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Reads a webhook: an event for each recipient. Received messages, and events of other products, give nothing.
 ///
@@ -18,15 +18,21 @@ pub fn parse(body: &Value) -> Parsed {
     let Some(sid) = said.and_then(|said| text(said.get("id"))) else { return refuse("its payload has no id") };
     let recipients = items(said.and_then(|said| said.get("to")));
     let first = items(said.and_then(|said| said.get("errors"))).first();
+    let of_first = |name: &str| first.and_then(|error| text(error.get(name)));
+    let (code, words) = (of_first("code"), of_first("detail").or_else(|| of_first("title")));
+    repeatable(recipients.len(), &[Some(&sid), code.as_deref(), words.as_deref()])?;
     let at = time::read(data.get("occurred_at"));
-    let event = |to: &Value| {
+    let event = |(i, to): (usize, &Value)| {
         let status = text(to.get("status"))?;
         // Errors are the message's: of several recipients, they are about those who did not get it.
-        let first = first.filter(|_| recipients.len() == 1 || is_failure("telnyx", &status));
-        let part = |name: &str| first.and_then(|error| text(error.get(name)));
-        let words = part("detail").or_else(|| part("title"));
-        let (error_code, error_message) = error("telnyx", &status, part("code"), words);
-        Some(Event { sid: sid.clone(), status, error_code, error_message, at, payload: body.clone() })
+        let (code, words) = match recipients.len() == 1 || is_failure("telnyx", &status) {
+            true => (code.clone(), words.clone()),
+            false => (None, None),
+        };
+        let (error_code, error_message) = error("telnyx", &status, code, words);
+        // The whole of it is with the first recipient.
+        let payload = if i == 0 { body.clone() } else { json!({"data": {"payload": {"to": [to]}}}) };
+        Some(Event { sid: sid.clone(), status, error_code, error_message, at, payload })
     };
-    Ok(recipients.iter().filter_map(event).collect())
+    Ok(recipients.iter().enumerate().filter_map(event).collect())
 }
