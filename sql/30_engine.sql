@@ -207,6 +207,7 @@ BEGIN
                           AND d.objid IN (t.messages::oid, t.log::oid))
     LOOP
         DELETE FROM msgstatus.tracked t WHERE t.pair = gone.pair;
+        DELETE FROM msgstatus.waiting_callback w WHERE w.messages = gone.messages;
         FOR doomed IN
             SELECT g.tgname, g.tgrelid::regclass AS relation
               FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid

@@ -87,7 +87,7 @@ CREATE FUNCTION msgstatus.unmatched(
 ) RETURNS SETOF record
     LANGUAGE c STABLE ROWS 100 AS 'MODULE_PATHNAME', 'msgstatus_unmatched';
 COMMENT ON FUNCTION msgstatus.unmatched(regclass) IS
-    'Log rows that wait for a message with their key.';
+    'Log rows that wait for a message with their key; and callbacks that wait for one with their SID, where the log goes by another key, with the SID in place of the key.';
 
 CREATE FUNCTION msgstatus.unrecognized(
     messages regclass DEFAULT NULL,

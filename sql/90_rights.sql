@@ -16,7 +16,8 @@ REVOKE EXECUTE ON FUNCTION msgstatus.forget_dropped(), msgstatus.poll_schedule_t
     FROM PUBLIC;
 
 -- These use the server's credentials: who may is granted EXECUTE.
-REVOKE EXECUTE ON FUNCTION msgstatus.poll(integer, regclass), msgstatus.check_status(text), msgstatus.check_batch(text)
+REVOKE EXECUTE ON FUNCTION msgstatus.poll(integer, regclass), msgstatus.check_status(text), msgstatus.check_batch(text),
+    msgstatus.twilio_callback(text, text, text, regclass), msgstatus.whatsapp_callback(bytea, text, regclass)
     FROM PUBLIC;
 -- Messages of errors may name accounts and messages.
 GRANT SELECT ON msgstatus.poll_run, msgstatus.worker TO pg_monitor;

@@ -10,7 +10,6 @@ use crate::function::Args;
 use crate::key::KeyType;
 use crate::pair::mapping::{Mapping, OnRegression};
 use crate::pair::{Table, cache, resolve};
-use crate::session::ActAs;
 use crate::spi::Spi;
 use crate::trigger::{Call, Made};
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -199,14 +198,6 @@ fn policy_trigger(args: &Args) -> Result<Option<Datum>> {
     // SAFETY: sends an invalidation for an existing relation with this transaction's commit.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(cache::policy_table()) };
     Ok(Some(Datum::from(0usize)))
-}
-
-/// Runs a statement as the owner of the extension's tables.
-fn as_extension<T>(work: impl FnOnce(&Spi) -> Result<T>) -> Result<T> {
-    let table = resolve::existing(cache::policy_table(), "msgstatus.policy")?;
-    let _owner = ActAs::owner(table.owner, false);
-    let spi = Spi::connect()?;
-    work(&spi)
 }
 
 /// Runs DDL with the rights of the caller.

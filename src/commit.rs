@@ -15,6 +15,9 @@
 //! never held while waiting for a row, so it takes part in no deadlock, and it is one lock for a table, not one a message, so a
 //! million messages in a transaction need no more room for locks than one. A transaction whose callbacks all
 //! found their messages takes no lock at all.
+//!
+//! Where the log goes by another key than the provider's SID, a callback without a message waits beside the log
+//! ([`crate::waiting`]), and all of this is the same with SIDs in place of keys.
 
 use crate::advisory::{self, Class};
 use crate::apply::{self, Whose};
@@ -23,6 +26,7 @@ use crate::errors::{Fault, Result};
 use crate::key::Key;
 use crate::pair::{Pair, cache};
 use crate::status::oids::extension_schema;
+use crate::waiting;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,8 +37,12 @@ struct Pending {
     pair: Rc<Pair>,
     /// Keys of callbacks that found no message.
     callbacks: BTreeSet<Key>,
+    /// SIDs of such callbacks, where a SID is not the key.
+    waiting: BTreeSet<String>,
     /// Keys of messages that were inserted or got their key.
     messages: Vec<Key>,
+    /// SIDs of messages that were inserted or got their SID, where that is not the key.
+    sids: Vec<String>,
     /// Where the sequence stood at the first of them.
     commits_seen: i64,
 }
@@ -83,23 +91,45 @@ pub fn callbacks_wait(pair: &Rc<Pair>, keys: impl IntoIterator<Item = Key>) {
     }
 }
 
+/// The same for callbacks that wait beside the log, as it has another key than their SIDs.
+pub fn sids_wait(pair: &Rc<Pair>, sids: impl IntoIterator<Item = String>) {
+    pending(pair, None, |p| p.waiting.extend(sids));
+}
+
 /// Messages that were inserted or got their key: folds in what their log holds, and looks again before the commit.
 pub fn messages_appear(pair: &Rc<Pair>, mut keys: Vec<Key>) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
     }
+    see_commits(pair)?;
+    apply::refold(pair, &mut keys, Whose::Own)?;
+    pending(pair, None, |p| p.messages.append(&mut keys));
+    Ok(())
+}
+
+/// Messages that were inserted or got their SID, where that is not the key: the same for what waits beside the log.
+pub fn sids_appear(pair: &Rc<Pair>, mut sids: Vec<String>) -> Result<()> {
+    if sids.is_empty() {
+        return Ok(());
+    }
+    see_commits(pair)?;
+    waiting::place(pair, &sids)?;
+    pending(pair, None, |p| p.sids.append(&mut sids));
+    Ok(())
+}
+
+/// Notes where the sequence stands, if this is the first look in this transaction.
+fn see_commits(pair: &Rc<Pair>) -> Result<()> {
     let messages = pair.messages.oid.to_u32();
     let known = PENDING.with_borrow(|p| p.get(&messages).is_some_and(|p| p.commits_seen >= 0));
     if !known {
         // The sequence is read where no callback is between its last look and its commit: all that have
-        // advanced it are committed, and the refold below sees them.
+        // advanced it are committed, and whoever looks from now on sees them.
         lock(messages, Mode::Message);
         let commits = commits_so_far()?;
         unlock(messages, Mode::Message);
         pending(pair, Some(commits), |_| ());
     }
-    apply::refold(pair, &mut keys, Whose::Own)?;
-    pending(pair, None, |p| p.messages.append(&mut keys));
     Ok(())
 }
 
@@ -112,7 +142,9 @@ fn pending(pair: &Rc<Pair>, commits: Option<i64>, add: impl FnOnce(&mut Pending)
         let entry = all.entry(pair.messages.oid.to_u32()).or_insert_with(|| Pending {
             pair: Rc::clone(pair),
             callbacks: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             messages: Vec::new(),
+            sids: Vec::new(),
             commits_seen: -1,
         });
         if let Some(commits) = commits {
@@ -166,9 +198,8 @@ fn before_commit() -> Result<()> {
         }
         let mut work = Vec::new();
         for (&messages, p) in &all {
-            let waiting: Vec<Key> = p.callbacks.iter().cloned().collect();
-            let found = if waiting.is_empty() { waiting } else { apply::matched(&p.pair, &waiting)? };
-            let commits = if p.messages.is_empty() { p.commits_seen } else { commits_so_far()? };
+            let found = p.look()?;
+            let commits = if p.has_messages() { commits_so_far()? } else { p.commits_seen };
             if !found.is_empty() || commits != p.commits_seen {
                 work.push((messages, found, commits));
             }
@@ -180,17 +211,9 @@ fn before_commit() -> Result<()> {
             }
         }
         let done = work.is_empty();
-        for (messages, mut found, commits) in work {
+        for (messages, found, commits) in work {
             if let Some(p) = all.get_mut(&messages) {
-                for key in &found {
-                    p.callbacks.remove(key);
-                }
-                // A message may be gone again, or have another key, by the time its row is locked.
-                p.callbacks.extend(apply::refold(&p.pair, &mut found, Whose::Anybodys)?.unmatched);
-                if commits != p.commits_seen {
-                    apply::refold(&p.pair, &mut p.messages, Whose::Anybodys)?;
-                    p.commits_seen = commits;
-                }
+                p.fold(found, commits)?;
             }
         }
         if done {
@@ -200,7 +223,7 @@ fn before_commit() -> Result<()> {
         // SAFETY: the transaction is still in progress, as this callback is documented to run.
         unsafe { boundary::call(|| boundary::AfterTriggerFireDeferred()) };
     }
-    if all.values().any(|p| !p.callbacks.is_empty()) {
+    if all.values().any(Pending::has_callbacks) {
         advance_commits()?;
     }
     Ok(())
@@ -212,7 +235,9 @@ fn take_pending(all: &mut BTreeMap<u32, Pending>) -> Result<()> {
         match all.get_mut(&messages) {
             Some(old) => {
                 old.callbacks.extend(new.callbacks);
+                old.waiting.extend(new.waiting);
                 old.messages.extend(new.messages);
+                old.sids.extend(new.sids);
                 if old.commits_seen < 0 {
                     old.commits_seen = new.commits_seen;
                 }
@@ -227,7 +252,7 @@ fn take_pending(all: &mut BTreeMap<u32, Pending>) -> Result<()> {
         all.clear();
     }
     for (messages, mut p) in std::mem::take(all) {
-        if p.callbacks.is_empty() && p.messages.is_empty() {
+        if !p.has_callbacks() && !p.has_messages() {
             continue;
         }
         // Since the rows were written, this transaction may have renamed, detached or dropped what they are in.
@@ -241,13 +266,62 @@ fn take_pending(all: &mut BTreeMap<u32, Pending>) -> Result<()> {
     Ok(())
 }
 
+/// What a last look found of callbacks that had no message: their keys, and the SIDs of those beside the log.
+struct Found {
+    keys: Vec<Key>,
+    sids: Vec<String>,
+}
+
+impl Found {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.sids.is_empty()
+    }
+}
+
 impl Pending {
+    fn has_callbacks(&self) -> bool {
+        !self.callbacks.is_empty() || !self.waiting.is_empty()
+    }
+
+    fn has_messages(&self) -> bool {
+        !self.messages.is_empty() || !self.sids.is_empty()
+    }
+
     fn mode(&self) -> Mode {
-        match (self.callbacks.is_empty(), self.messages.is_empty()) {
-            (false, false) => Mode::Both,
-            (false, true) => Mode::Callback,
+        match (self.has_callbacks(), self.has_messages()) {
+            (true, true) => Mode::Both,
+            (true, false) => Mode::Callback,
             _ => Mode::Message,
         }
+    }
+
+    /// Looks which callbacks have a message by now. Locks no row.
+    fn look(&self) -> Result<Found> {
+        let keys: Vec<Key> = self.callbacks.iter().cloned().collect();
+        let sids: Vec<String> = self.waiting.iter().cloned().collect();
+        Ok(Found {
+            keys: if keys.is_empty() { keys } else { apply::matched(&self.pair, &keys)? },
+            sids: if sids.is_empty() { sids } else { waiting::matched(&self.pair, &sids)? },
+        })
+    }
+
+    /// Folds what was found and, if callbacks were committed meanwhile, the messages of this transaction.
+    fn fold(&mut self, mut found: Found, commits: i64) -> Result<()> {
+        for key in &found.keys {
+            self.callbacks.remove(key);
+        }
+        for sid in &found.sids {
+            self.waiting.remove(sid);
+        }
+        // A message may be gone again, or have another key, by the time its row is locked.
+        self.callbacks.extend(apply::refold(&self.pair, &mut found.keys, Whose::Anybodys)?.unmatched);
+        waiting::place(&self.pair, &found.sids)?;
+        if commits != self.commits_seen {
+            apply::refold(&self.pair, &mut self.messages, Whose::Anybodys)?;
+            waiting::place(&self.pair, &self.sids)?;
+            self.commits_seen = commits;
+        }
+        Ok(())
     }
 }
 

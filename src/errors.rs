@@ -82,6 +82,11 @@ impl Fault {
         self
     }
 
+    pub fn hint(mut self, hint: impl Into<String>) -> Fault {
+        self.hint = hint.into();
+        self
+    }
+
     /// Something that PostgreSQL guarantees did not hold.
     pub fn internal(what: impl Into<String>) -> Fault {
         Fault::new(

@@ -6,7 +6,7 @@ use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, pg_sys};
 use std::ffi::CString;
 use std::time::Duration;
 
-pub use secret::auth_token;
+pub use secret::{Secret, secret};
 
 type Text = GucSetting<Option<CString>>;
 
@@ -161,7 +161,7 @@ pub fn init(preloading: bool) {
         (
             c"msgstatus.credentials_file",
             c"TOML file with credentials of Twilio accounts.",
-            c"One table per Account SID, with auth_token, or api_key and api_secret. Nobody but the server's user may have access to it.",
+            c"One table per Account SID, with auth_token, or api_key and api_secret, or all; whatsapp with app_secret. Nobody but the server's user may have access to it.",
             &CREDENTIALS_FILE,
             GucContext::Sighup,
             GucFlags::SUPERUSER_ONLY,

@@ -241,6 +241,7 @@ mod tests {
             },
             l: LogColumns {
                 event_at: named("at"),
+                created_at: named("arrived"),
                 error_code: named("code"),
                 error_message: named("text"),
                 payload: named("payload"),
@@ -284,7 +285,9 @@ mod tests {
             ("select_statuses", sql::select_statuses(&m, &shape)),
             ("lock_answered", sql::lock_answered(&m, &shape)),
             ("keep_books", sql::keep_books(&m, &shape).unwrap_or_default()),
-            ("insert_events", sql::insert_events(&m, &shape)),
+            ("insert_events", sql::insert_events(&m, &shape, [true; 9])),
+            ("insert_few", sql::insert_events(&m, &shape, std::array::from_fn(|i| i < 2))),
+            ("select_keys_by_sid", sql::select_keys_by_sid(&m, &shape).unwrap_or_default()),
             ("select_unknown", sql::select_unknown(&m, &shape).unwrap_or_default()),
         ];
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -5,15 +5,18 @@
 //! | [`status`] | the statuses, the providers' words for them |
 //! | [`fold`] | the rule: what a set of events makes of a message |
 //! | [`log_trigger`] | log rows in |
+//! | [`log_write`] | log rows that msgstatus writes itself |
 //! | [`apply`] | folds to messages: read, decide, lock in key order, write |
 //! | [`replay`], [`commit`] | callbacks that came before their message, in this transaction or a concurrent one |
+//! | [`waiting`] | those of them that have no key for the log yet |
 //! | [`guard`] | the rule against every other writer |
 //! | [`executor`] | statements that the triggers on messages can't concern, spared from them |
 //! | [`attach`] | `attach`, `detach`, `create_tables`, `convert_status` |
 //! | [`inspect`], [`mend`] | `history`, `verify`, …; `rebuild`, `settle`, `apply_status` |
 //! | [`twilio`] | Twilio's API: what to ask, how, and on which thread |
 //! | [`poll`] | asking it: which messages, and what becomes of the answers |
-//! | [`edge`], [`webhook`] | what providers send: parsers and signatures, and their functions in SQL |
+//! | [`edge`], [`webhook`] | what providers send: parsers and signatures, and all of it in SQL |
+//! | [`credentials`] | with what Twilio is asked, and callbacks are vouched for |
 //! | [`worker`] | the background worker that does so all the time |
 
 ::pgrx::pg_module_magic!(name, version);
@@ -23,6 +26,7 @@ pub mod apply;
 pub mod attach;
 pub mod boundary;
 pub mod commit;
+pub mod credentials;
 pub mod datum;
 pub mod edge;
 pub mod encoding;
@@ -35,6 +39,7 @@ pub mod gucs;
 pub mod inspect;
 pub mod key;
 pub mod log_trigger;
+pub mod log_write;
 pub mod mend;
 pub mod pair;
 pub mod poll;
@@ -46,6 +51,7 @@ pub mod status_map;
 pub mod subtransaction;
 pub mod trigger;
 pub mod twilio;
+pub mod waiting;
 pub mod webhook;
 pub mod worker;
 
@@ -73,7 +79,8 @@ pgrx::extension_sql_file!("../sql/35_convert_status.sql", name = "convert_status
 pgrx::extension_sql_file!("../sql/40_functions.sql", name = "functions", requires = ["convert_status"]);
 pgrx::extension_sql_file!("../sql/50_polling.sql", name = "polling", requires = ["functions"]);
 pgrx::extension_sql_file!("../sql/60_edge.sql", name = "edge", requires = ["polling"]);
-pgrx::extension_sql_file!("../sql/65_error_codes.sql", name = "error_codes", requires = ["edge"]);
+pgrx::extension_sql_file!("../sql/62_callbacks.sql", name = "callbacks", requires = ["edge"]);
+pgrx::extension_sql_file!("../sql/65_error_codes.sql", name = "error_codes", requires = ["callbacks"]);
 pgrx::extension_sql_file!("../sql/error_codes/twilio.sql", name = "error_codes_twilio", requires = ["error_codes"]);
 pgrx::extension_sql_file!(
     "../sql/error_codes/others.sql",

@@ -14,6 +14,7 @@ use crate::session::Rights;
 use crate::spi::Spi;
 use crate::status::oids::verdict_datum;
 use crate::subtransaction::apart;
+use crate::waiting;
 use pgrx::pg_sys::{self, Datum};
 use std::rc::Rc;
 
@@ -185,7 +186,7 @@ fn settle(args: &Args) -> Result<Option<Datum>> {
         // A pair that lost a column, or whose owner's triggers fail, must not keep the others from being settled.
         let settled = apart(|| {
             let pair: Rc<Pair> = cache::of_messages(Some(messages))?;
-            let mut here = 0;
+            let mut here = waiting::settle(&pair, since)?;
             each_chunk(&pair, Rights::Owner, since, |keys| {
                 here += apply::refold(&pair, keys, Whose::Anybodys)?.written;
                 Ok(())

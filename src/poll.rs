@@ -7,10 +7,8 @@
 //! | [`record`] | answers, into the log |
 //! | [`schedule`] | when to ask about a message |
 //! | [`runs`] | `msgstatus.poll_run`, and one round at a time |
-//! | [`credentials`] | where the credentials come from |
 
 pub mod claim;
-pub mod credentials;
 pub mod record;
 pub mod round;
 pub mod runs;
@@ -18,6 +16,7 @@ pub mod schedule;
 pub mod wait;
 pub mod wake;
 
+use crate::credentials;
 use crate::datum::text_datum;
 use crate::encoding::to_server;
 use crate::errors::{Code, Fault, Result};

@@ -1,7 +1,8 @@
 //! Whose rights a piece of work has, and which settings it sees.
 
 use crate::errors::Result;
-use crate::pair::Table;
+use crate::pair::{Table, cache, resolve};
+use crate::spi::Spi;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
@@ -52,6 +53,14 @@ impl Rights {
     pub fn on(self, table: &Table) -> Option<ActAs> {
         (self == Rights::Owner).then(|| ActAs::owner(table.owner, table.forced_rls))
     }
+}
+
+/// Does some work as the owner of the extension's own tables.
+pub fn as_extension<T>(work: impl FnOnce(&Spi) -> Result<T>) -> Result<T> {
+    let table = resolve::existing(cache::policy_table(), "msgstatus.policy")?;
+    let _owner = ActAs::owner(table.owner, false);
+    let spi = Spi::connect()?;
+    work(&spi)
 }
 
 impl Drop for ActAs {

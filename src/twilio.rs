@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`account`] | credentials |
+//! | [`account`] | accounts, their logins and tokens |
 //! | [`message`] | the Message resource, as far as it matters here |
 //! | [`client`] | one request and what became of it |
 //! | [`pace`] | how fast requests may follow each other |

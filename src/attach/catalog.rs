@@ -1,10 +1,11 @@
 //! What `attach` asks the catalog, and what it writes into `msgstatus.tracked`.
 
-use super::{Level, as_extension, key_type, text};
+use super::{Level, key_type, text};
 use crate::errors::{Code, Fault, Result};
 use crate::key::{quote, type_label};
 use crate::pair::mapping::{Mapping, OnRegression};
 use crate::pair::{Table, resolve};
+use crate::session::as_extension;
 use crate::spi::Spi;
 use pgrx::pg_sys::{self, Datum};
 

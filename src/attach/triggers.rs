@@ -51,7 +51,12 @@ fn statements(mapping: &Mapping, messages: &str, log: &str, level: Level, partit
         format!(
             "CREATE TRIGGER {REPLAY_KEY} AFTER UPDATE ON {messages} FOR EACH ROW \
              WHEN ({}) EXECUTE FUNCTION msgstatus.replay_trigger({argument})",
-            moved(&m.key)
+            [Some(&m.key), mapping.p.sid.as_ref()]
+                .into_iter()
+                .flatten()
+                .map(|c| moved(c))
+                .collect::<Vec<_>>()
+                .join(" OR ")
         ),
         format!(
             "CREATE TRIGGER {GUARD_INSERT} BEFORE INSERT ON {messages} FOR EACH ROW \
@@ -80,7 +85,7 @@ fn statements(mapping: &Mapping, messages: &str, log: &str, level: Level, partit
     let mut named = vec![
         (log, on_log(mapping.pair), "folds new rows into their messages"),
         (messages, REPLAY_INSERT.to_owned(), "folds in callbacks that came before their message"),
-        (messages, REPLAY_KEY.to_owned(), "folds in callbacks that came before the message had its key"),
+        (messages, REPLAY_KEY.to_owned(), "folds in callbacks that came before the message had its key or SID"),
         (messages, GUARD_INSERT.to_owned(), "folds what is inserted directly"),
         (messages, GUARD_STATUS.to_owned(), "folds direct updates of the status, so that no writer moves it back"),
     ];

@@ -15,7 +15,7 @@ const BODY_HASH: &str = "bodySHA256";
 ///
 /// The URL is the one that Twilio was given, with its query. Twilio signs it with the port or without, whichever, so both
 /// are tried, and with its query as browsers encode it. A form's parameters are appended to it, sorted by name, each value
-/// of a name once; a body that is no form is vouched for by its hash in the URL.
+/// of a name once; a body that is no form is vouched for by its hash in the URL. With an empty token nothing is signed.
 pub fn is_twilios(token: &str, url: &str, body: &str, signature: &str) -> bool {
     let Ok(signature) = BASE64.decode(signature.trim()) else { return false };
     let url = url.split_once('#').map_or(url, |(url, _)| url);
@@ -42,7 +42,10 @@ pub fn is_metas(secret: &str, body: &[u8], signature: &str) -> bool {
 }
 
 fn mac<M: Mac + KeyInit>(key: &[u8], parts: &[&[u8]], expected: &[u8]) -> bool {
-    // A key of any length is one for HMAC.
+    // Anybody could sign with an empty key. Any other is one for HMAC.
+    if key.is_empty() {
+        return false;
+    }
     let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else { return false };
     for part in parts {
         mac.update(part);
@@ -79,6 +82,15 @@ fn parameters(body: &str) -> String {
 
 fn query(url: &str) -> Option<&str> {
     url.split_once('?').map(|(_, query)| query)
+}
+
+/// A URL that may be shown: without its user and password, and without its query, which may hold secrets.
+pub fn shown(url: &str) -> String {
+    let (start, query) = url.split_once(['?', '#']).map_or((url, ""), |(start, _)| (start, " (and its query)"));
+    let (scheme, rest) = start.split_once("://").unwrap_or(("", start));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}{query}")
 }
 
 /// The ways in which Twilio may have spelled a URL: with and without its port, its query as given and as browsers write it.
@@ -139,7 +151,7 @@ mod tests {
     fn nothing_may_be_another() {
         let signature = "RSOYDt4T1cUTdK1PDd93/VVr8B8=";
         assert!(!is_twilios("12346", U, P, signature));
-        assert!(!is_twilios("", U, P, signature));
+        assert!(!is_twilios("", U, P, "aXngMTP07D4c4hkO+r0Kb5Oe528="));
         assert!(!valid(&U.replace("foo=1", "foo=2"), P, signature));
         assert!(!valid(U, &P.replace("1234&", "1235&"), signature));
         assert!(!valid(U, &format!("{P}&More=1"), signature));
@@ -147,6 +159,17 @@ mod tests {
             assert!(!valid(U, P, bad), "{bad}");
         }
         assert!(valid(&format!("{U}#ct=2000"), P, signature), "a fragment is not signed");
+    }
+
+    #[test]
+    fn what_is_shown_of_a_url_has_no_secret() {
+        assert_eq!(
+            shown("https://user:pass@example.com:8443/a/b?key=secret#x"),
+            "https://example.com:8443/a/b (and its query)"
+        );
+        assert_eq!(shown("https://a@b:pass@example.com"), "https://example.com");
+        assert_eq!(shown("https://example.com/a"), "https://example.com/a");
+        assert_eq!(shown("/a?secret"), ":///a (and its query)");
     }
 
     #[test]

@@ -6,6 +6,12 @@ use serde_json::{Map, Value};
 /// What every request of Twilio's to an application says.
 const ACCOUNT: [&str; 2] = ["AccountSid", "ParentAccountSid"];
 
+/// Whose request it is, as its body says: with this account's token it has to be signed.
+pub fn account(body: &str) -> Option<String> {
+    let fields = url::form_urlencoded::parse(body.trim().as_bytes());
+    fields.into_iter().find(|(name, _)| name == ACCOUNT[0]).map(|(_, sid)| sid.trim().to_owned())
+}
+
 /// Reads the raw body of a callback. Parameters that are not known are kept; one that is there several times has all of its
 /// values.
 ///

@@ -1,7 +1,7 @@
-//! `msgstatus.twilio_auth_token`, a setting that nobody can read back.
+//! Settings that nobody can read back.
 //!
 //! PostgreSQL shows a setting in pg_settings, and on a reload the postmaster writes its new value into the server log. So
-//! the setting's visible value is always empty: what was set is kept beside it, in the "extra" data that PostgreSQL lets
+//! the visible value of these is always empty: what was set is kept beside it, in the "extra" data that PostgreSQL lets
 //! a check hook attach to a value, and that nothing prints.
 
 use crate::key::c_string;
@@ -10,17 +10,26 @@ use secrecy::SecretString;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-static VISIBLE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+/// Which of them.
+#[derive(Clone, Copy)]
+pub enum Secret {
+    /// `msgstatus.twilio_auth_token`
+    TwilioAuthToken = 0,
+    /// `msgstatus.whatsapp_app_secret`
+    WhatsappAppSecret = 1,
+}
 
-/// The extra data of the value in force: a C string, or null.
-static TOKEN: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+static VISIBLE: [GucSetting<Option<CString>>; 2] = [const { GucSetting::<Option<CString>>::new(Some(c"")) }; 2];
 
-/// The token, if there is one.
-pub fn auth_token() -> Option<SecretString> {
-    let token = TOKEN.load(Ordering::Relaxed);
+/// The extra data of the values in force: C strings, or null.
+static KEPT: [AtomicPtr<c_char>; 2] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 2];
+
+/// The secret, if it is set.
+pub fn secret(which: Secret) -> Option<SecretString> {
+    let kept = KEPT[which as usize].load(Ordering::Relaxed);
     // SAFETY: PostgreSQL keeps the extra data of the value in force, and calls the assign hook before it frees it. Both
     // happen on this thread.
-    (!token.is_null()).then(|| SecretString::from(unsafe { c_string(token) }))
+    (!kept.is_null()).then(|| SecretString::from(unsafe { c_string(kept) }))
 }
 
 /// Takes the new value away and keeps it as extra data.
@@ -67,27 +76,40 @@ unsafe fn allocate(bytes: usize) -> *mut c_void {
     unsafe { pg_sys::guc_malloc(pg_sys::LOG as std::ffi::c_int, bytes) }
 }
 
-unsafe extern "C-unwind" fn assign(_: *const c_char, extra: *mut c_void) {
-    TOKEN.store(extra.cast(), Ordering::Relaxed);
+unsafe extern "C-unwind" fn assign<const WHICH: usize>(_: *const c_char, extra: *mut c_void) {
+    KEPT[WHICH].store(extra.cast(), Ordering::Relaxed);
 }
 
-unsafe extern "C-unwind" fn show() -> *const c_char {
-    if TOKEN.load(Ordering::Relaxed).is_null() { c"".as_ptr() } else { c"********".as_ptr() }
+unsafe extern "C-unwind" fn show<const WHICH: usize>() -> *const c_char {
+    if KEPT[WHICH].load(Ordering::Relaxed).is_null() { c"".as_ptr() } else { c"********".as_ptr() }
 }
 
 pub fn init() {
+    define::<{ Secret::TwilioAuthToken as usize }>(
+        c"msgstatus.twilio_auth_token",
+        c"Auth token of msgstatus.twilio_account_sid.",
+        c"Set it in a configuration file, not with SQL, which may be logged. Also from the environment: TWILIO_AUTH_TOKEN.",
+    );
+    define::<{ Secret::WhatsappAppSecret as usize }>(
+        c"msgstatus.whatsapp_app_secret",
+        c"App secret of the Meta app that sends WhatsApp webhooks.",
+        c"Set it in a configuration file, not with SQL, which may be logged. Also from the environment: WHATSAPP_APP_SECRET.",
+    );
+}
+
+fn define<const WHICH: usize>(name: &'static CStr, short: &'static CStr, long: &'static CStr) {
     // SAFETY: the hooks are as PostgreSQL's guc.h documents them, and live as long as the library.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
-            c"msgstatus.twilio_auth_token",
-            c"Auth token of msgstatus.twilio_account_sid.",
-            c"Set it in a configuration file, not with SQL, which may be logged. Also from the environment: TWILIO_AUTH_TOKEN.",
-            &VISIBLE,
+            name,
+            short,
+            long,
+            &VISIBLE[WHICH],
             GucContext::Sighup,
             GucFlags::SUPERUSER_ONLY | GucFlags::NO_SHOW_ALL,
             Some(check),
-            Some(assign),
-            Some(show),
+            Some(assign::<WHICH>),
+            Some(show::<WHICH>),
         );
     }
 }

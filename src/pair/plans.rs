@@ -52,8 +52,12 @@ pub struct Plans {
     pub select_history: Statement,
     pub select_keys: Statement,
     pub select_keys_since: Statement,
+    /// Where messages are found by a SID that is not their key.
+    pub select_keys_by_sid: Option<Statement>,
+    pub select_waiting: Statement,
     /// By the columns that they write.
     update_many: RefCell<HashMap<u32, Rc<Statement>>>,
+    insert_events: RefCell<HashMap<[bool; 9], Rc<Statement>>>,
     key: Oid,
     status: Oid,
 }
@@ -86,9 +90,17 @@ impl Plans {
             select_history: Statement::new(sql::select_history(m, shape), vec![key.oid()], true),
             select_keys: Statement::new(sql::select_keys(m, shape, false), vec![], false),
             select_keys_since: Statement::new(sql::select_keys(m, shape, true), vec![pg_sys::TIMESTAMPTZOID], false),
+            select_keys_by_sid: sql::select_keys_by_sid(m, shape)
+                .map(|text| Statement::new(text, vec![pg_sys::TEXTARRAYOID], true)),
+            select_waiting: Statement::new(
+                sql::SELECT_WAITING.to_owned(),
+                vec![pg_sys::OIDOID, pg_sys::TEXTARRAYOID],
+                true,
+            ),
             writes,
             shape: shape.clone(),
             update_many: RefCell::default(),
+            insert_events: RefCell::default(),
             key: key.oid(),
             status,
         })
@@ -114,5 +126,12 @@ impl Plans {
         let statement = Rc::new(Statement::new(sql::update_many(m, &self.shape, mask), types, true));
         self.update_many.borrow_mut().insert(mask, Rc::clone(&statement));
         Ok(statement)
+    }
+
+    /// The statement that writes events of which these things are given, from arrays of these types.
+    pub fn insert_events(&self, m: &Mapping, given: [bool; 9], types: &[Oid]) -> Rc<Statement> {
+        let mut statements = self.insert_events.borrow_mut();
+        let new = || Rc::new(Statement::new(sql::insert_events(m, &self.shape, given), types.to_vec(), true));
+        Rc::clone(statements.entry(given).or_insert_with(new))
     }
 }

@@ -302,6 +302,10 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
     }
     types.error_code_required = m.error_code.as_deref().is_some_and(|c| is_required(messages, c));
     types.error_message_required = m.error_message.as_deref().is_some_and(|c| is_required(messages, c));
+    let optional = [&l.event_at, &l.error_code, &l.error_message, &l.payload, &l.provider, &l.source, &l.created_at];
+    for (required, column) in types.log_required[2..].iter_mut().zip(optional) {
+        *required = column.as_deref().is_some_and(|c| is_required(log, c));
+    }
     let shape = Shape {
         messages: relation_name(messages.oid),
         log: relation_name(log.oid),

@@ -11,7 +11,9 @@ use crate::key::quote;
 use crate::status::Milestone;
 use pgrx::pg_sys::{self, Oid};
 
-pub use answers::{By, insert_events, keep_books, lock_answered, select_asked, select_statuses};
+pub use answers::{
+    By, SELECT_WAITING, insert_events, keep_books, lock_answered, select_asked, select_keys_by_sid, select_statuses,
+};
 pub use log::{insert_event, select_history, select_keys, select_log, select_unmatched, select_unrecognized};
 pub use polling::{
     count_checks, end_leases, lease, list_due, select_by_sid, select_due, select_unknown, take_due, want,
@@ -62,6 +64,8 @@ pub struct Types {
     pub log_error_message: Option<String>,
     pub log_source: Option<String>,
     pub log_payload: Option<String>,
+    /// Which columns of the log, in the order of [`insert_events`], are NOT NULL: NULL is not their default.
+    pub log_required: [bool; 9],
     pub poll_created_at: Option<String>,
     pub scheduled_for: Option<String>,
     pub last_checked_at: Option<String>,

@@ -7,6 +7,7 @@ use crate::datum::{Columns, interval_datum, text_datum};
 use crate::encoding::to_server;
 use crate::errors::Result;
 use crate::gucs;
+use crate::log_write::{self, LogRow};
 use crate::pair::{Pair, sql};
 use crate::session::Rights;
 use crate::spi::Spi;
@@ -23,6 +24,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// How long a message is left alone about which Twilio gave no usable answer, in microseconds.
 const AFTER_FAILURE: Time = 15 * 60 * 1_000_000;
+
+/// Whose words they are.
+const TWILIO: &str = "twilio";
 
 /// After so many messages of a table that can't become delivery_unknown, and none that can, no more are tried in a round.
 const ENOUGH_FAILURES: usize = 10;
@@ -140,21 +144,13 @@ fn write(pair: &Pair, entries: &[Entry]) -> Result<Statuses> {
     let before = statuses(pair, &answered)?;
     // First the rows of all, in key order; then the fold finds its own locked already.
     keep_books(pair, entries)?;
-    insert(
-        pair,
-        entries.iter().filter_map(|e| match e.what {
-            What::Answer(report) => Some(Event {
-                key: e.key,
-                word: report.message.status.as_deref().unwrap_or_default(),
-                event_at: report.changed_at,
-                error_code: report.message.error_code.as_deref(),
-                error_message: report.message.error_message.as_deref(),
-                payload: Some(payload(report)),
-                source: "poll",
-            }),
-            _ => None,
-        }),
-    )?;
+    let said = |e: &Entry<'_>| match e.what {
+        What::Answer(report) => Some(payload(report)),
+        _ => None,
+    };
+    let payloads: Vec<Option<String>> = entries.iter().map(said).collect();
+    let rows: Vec<LogRow> = entries.iter().zip(&payloads).filter_map(|(e, payload)| log_row(e, payload)).collect();
+    log_write::write(pair, &rows)?;
     let after = statuses(pair, &answered)?;
     let both = |(key, was)| {
         let is = after.get(&key).copied().flatten();
@@ -163,38 +159,20 @@ fn write(pair: &Pair, entries: &[Entry]) -> Result<Statuses> {
     Ok(before.into_iter().map(both).collect())
 }
 
-/// A log row.
-struct Event<'a> {
-    key: &'a str,
-    word: &'a str,
-    event_at: Option<Time>,
-    error_code: Option<&'a str>,
-    error_message: Option<&'a str>,
-    payload: Option<String>,
-    source: &'static str,
-}
-
-fn insert<'a>(pair: &Pair, events: impl Iterator<Item = Event<'a>>) -> Result<()> {
-    let text = |t: Option<&str>| t.map(|t| text_datum(&to_server(t)));
-    let texts = pg_sys::TEXTOID;
-    let mut rows = Columns::new([texts, texts, pg_sys::TIMESTAMPTZOID, texts, texts, texts, texts]);
-    for event in events {
-        rows.push([
-            text(Some(event.key)),
-            text(Some(event.word)),
-            event.event_at.map(Datum::from),
-            text(event.error_code),
-            text(event.error_message),
-            text(event.payload.as_deref()),
-            text(Some(event.source)),
-        ]);
-    }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let _owner = Rights::Owner.on(&pair.log);
-    let sql = sql::insert_events(&pair.mapping, &pair.plans.shape);
-    Spi::connect()?.once(&sql, &rows.types(), &rows.arrays()).map(drop)
+/// The log row of an answer.
+fn log_row<'a>(entry: &'a Entry, payload: &'a Option<String>) -> Option<LogRow<'a>> {
+    let What::Answer(report) = entry.what else { return None };
+    Some(LogRow {
+        key: entry.key,
+        status: report.message.status.as_deref().unwrap_or_default(),
+        event_at: report.changed_at,
+        error_code: report.message.error_code.as_deref(),
+        error_message: report.message.error_message.as_deref(),
+        payload: payload.as_deref(),
+        provider: TWILIO,
+        source: "poll",
+        created_at: None,
+    })
 }
 
 /// What the row of an answer keeps of it, beside what has a column.
@@ -323,16 +301,9 @@ pub fn mark_unknown(pair: &Pair, most: i32) -> Result<(Vec<String>, Failures)> {
                 return Ok(());
             }
             // The log says whose conclusion it is: not Twilio's, which has no such status.
-            let event = |key| Event {
-                key,
-                word: Status::DeliveryUnknown.label(),
-                event_at: None,
-                error_code: None,
-                error_message: None,
-                payload: None,
-                source: "api",
-            };
-            insert(pair, keys.iter().map(|key| event(key)))?;
+            let status = Status::DeliveryUnknown.label();
+            let row = |key| LogRow { key, status, provider: TWILIO, source: "api", ..LogRow::default() };
+            log_write::write(pair, &keys.iter().map(|key| row(key)).collect::<Vec<_>>())?;
             marked.extend(keys.iter().cloned());
             Ok(())
         },

@@ -3,11 +3,11 @@
 use super::process::{idle, is_database_wanted, reload_settings, start_anew, survive_cancel, transaction};
 use super::rests::Rests;
 use crate::boundary::Failed;
+use crate::credentials;
 use crate::errors::Result;
 use crate::gucs;
 use crate::pair::{Pair, cache};
 use crate::poll::claim::{self, Terms, Troubles};
-use crate::poll::credentials;
 use crate::poll::round::{self, Round, Tally, Written};
 use crate::poll::runs::{self, Alone};
 use crate::poll::schedule::Schedule;

@@ -211,14 +211,32 @@ UPDATE ONLY app.messages m SET next = CASE
     AND m.parts IS NULL) OR v.checks OPERATOR(pg_catalog.>) 0);
 
 -- insert_events
-INSERT INTO app.log (sid, status, at, code, text, payload, provider, source, org_id)
-    SELECT e.key, e.status, e.event_at, e.error_code, e.error_message, e.payload::jsonb, e.provider, e.source,
+INSERT INTO app.log (sid, status, at, arrived, code, text, payload, provider, source, org_id)
+    SELECT e.key, e.status, e.event_at, e.created_at, e.error_code, e.error_message, e.payload::jsonb, e.provider, e.source,
         m.organisation
     FROM (SELECT k.key::pg_catalog.int8, k.status, k.event_at, k.error_code, k.error_message,
-        k.payload::pg_catalog.jsonb, 'twilio'::pg_catalog.text, k.source
-    FROM unnest($1, $2, $3, $4, $5, $6, $7) AS k(key, status, event_at, error_code, error_message, payload, source)) AS
-        e(key, status, event_at, error_code, error_message, payload, provider, source)
+        k.payload::pg_catalog.jsonb, k.provider, k.source, k.created_at
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        AS k(key, status, event_at, error_code, error_message, payload, provider, source, created_at)) AS
+        e(key, status, event_at, error_code, error_message, payload, provider, source, created_at)
     LEFT JOIN ONLY app.messages m ON m.id OPERATOR(pg_catalog.=) e.key;
+
+-- insert_few
+INSERT INTO app.log (sid, status, org_id)
+    SELECT e.key, e.status, m.organisation
+    FROM (SELECT k.key::pg_catalog.int8, k.status, k.event_at, k.error_code, k.error_message,
+        k.payload::pg_catalog.jsonb, k.provider, k.source, k.created_at
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        AS k(key, status, event_at, error_code, error_message, payload, provider, source, created_at)) AS
+        e(key, status, event_at, error_code, error_message, payload, provider, source, created_at)
+    LEFT JOIN ONLY app.messages m ON m.id OPERATOR(pg_catalog.=) e.key;
+
+-- select_keys_by_sid
+SELECT m."Sid"::pg_catalog.text, m.id::pg_catalog.text
+    FROM ONLY app.messages m
+    WHERE m."Sid"::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1)
+    AND m.id IS NOT NULL
+    ORDER BY m.id;
 
 -- select_unknown
 SELECT m.id::pg_catalog.text FROM ONLY app.messages m

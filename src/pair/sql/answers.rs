@@ -6,20 +6,36 @@ use super::{Shape, read_text, read_time, write_time};
 use crate::key::quote;
 use crate::pair::mapping::Mapping;
 
-/// Writes answers into the log: keys `$1`, words `$2`, event_at `$3`, error_code `$4`, error_message `$5`, payload `$6`,
-/// source `$7`, all arrays. (`unnest` of several arrays is always PostgreSQL's own, and must not be qualified.)
-pub fn insert_events(m: &Mapping, shape: &Shape) -> String {
+/// Writes events into the log: keys `$1`, words `$2`, event_at `$3`, error_code `$4`, error_message `$5`, payload `$6`,
+/// provider `$7`, source `$8`, created_at `$9`, all arrays. Only columns that are `given` are named. (`unnest` of several
+/// arrays is always PostgreSQL's own, and must not be qualified.)
+pub fn insert_events(m: &Mapping, shape: &Shape, given: [bool; 9]) -> String {
     // A log that holds labels has no place for a word that is none.
-    let known = if shape.labels { " WHERE msgstatus.parse_status(k.status, 'twilio') IS NOT NULL" } else { "" };
+    let known = if shape.labels { " WHERE msgstatus.parse_status(k.status, k.provider) IS NOT NULL" } else { "" };
     let from = format!(
         "(SELECT k.key::{}, k.status, k.event_at, k.error_code, k.error_message, k.payload::pg_catalog.jsonb, \
-         'twilio'::pg_catalog.text, k.source FROM unnest($1, $2, $3, $4, $5, $6, $7) \
-         AS k(key, status, event_at, error_code, error_message, payload, source){known}) \
-         AS e(key, status, event_at, error_code, error_message, payload, provider, source)",
+         k.provider, k.source, k.created_at FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         AS k(key, status, event_at, error_code, error_message, payload, provider, source, created_at){known}) \
+         AS e(key, status, event_at, error_code, error_message, payload, provider, source, created_at)",
         shape.key_type,
     );
-    insert(m, shape, [true; 8], &from)
+    insert(m, shape, given, &from)
 }
+
+/// The messages with the SIDs `$1`, where that is not their key: the SID and the key.
+pub fn select_keys_by_sid(m: &Mapping, shape: &Shape) -> Option<String> {
+    let sid = read_text("m", Some(m.p.sid.as_deref()?));
+    let (key, messages) = (quote(&m.m.key), shape.messages_only());
+    Some(format!(
+        "SELECT {sid}, m.{key}::pg_catalog.text FROM {messages} m \
+         WHERE {sid} OPERATOR(pg_catalog.=) ANY ($1) AND m.{key} IS NOT NULL ORDER BY m.{key}{}",
+        shape.collate,
+    ))
+}
+
+/// Of the SIDs `$2`, those that callbacks of the messages table `$1` wait for.
+pub const SELECT_WAITING: &str = "SELECT DISTINCT w.sid FROM msgstatus.waiting_callback w \
+     WHERE w.sid OPERATOR(pg_catalog.=) ANY ($2) AND w.messages OPERATOR(pg_catalog.=) $1";
 
 /// The statuses of the messages with keys `$1`.
 pub fn select_statuses(m: &Mapping, shape: &Shape) -> String {

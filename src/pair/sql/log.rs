@@ -1,6 +1,6 @@
 //! Statements about the delivery log.
 
-use super::{Shape, is_naive, read_text, read_time};
+use super::{Shape, read_text, read_time, write_time};
 use crate::key::quote;
 use crate::pair::mapping::Mapping;
 
@@ -126,17 +126,19 @@ fn parsed(m: &Mapping, shape: &Shape) -> String {
 /// provider `$7`, source `$8`; columns to copy come from the message. Only columns that are `given` (by parameter, from
 /// 0) are named, so that the others get their defaults.
 pub fn insert_event(m: &Mapping, shape: &Shape, given: [bool; 8]) -> String {
+    let mut all = [false; 9];
+    all[..8].copy_from_slice(&given);
     insert(
         m,
         shape,
-        given,
+        all,
         "(SELECT $1, $2, $3, $4, $5, $6, $7, $8) \
          AS e(key, status, event_at, error_code, error_message, payload, provider, source)",
     )
 }
 
-/// Writes the events of `from`, which has the columns of [`insert_event`].
-pub(super) fn insert(m: &Mapping, shape: &Shape, given: [bool; 8], from: &str) -> String {
+/// Writes the events of `from`, which has the columns of [`insert_event`] and, if it is given, created_at.
+pub(super) fn insert(m: &Mapping, shape: &Shape, given: [bool; 9], from: &str) -> String {
     let types = &shape.types;
     let mut columns = vec![quote(&m.l.key), quote(&m.l.status)];
     let status = if shape.labels { "msgstatus.parse_status(e.status, e.provider)" } else { "e.status" };
@@ -147,10 +149,12 @@ pub(super) fn insert(m: &Mapping, shape: &Shape, given: [bool; 8], from: &str) -
             values.push(value);
         }
     };
-    if given[2] {
-        let naive = is_naive(types.event_at.as_ref());
-        let value = if naive { "pg_catalog.timezone('UTC', e.event_at)" } else { "e.event_at" };
-        put(m.l.event_at.as_deref(), value.to_owned());
+    for (i, column, value, sql_type) in
+        [(2, &m.l.event_at, "e.event_at", &types.event_at), (8, &m.l.created_at, "e.created_at", &types.created_at)]
+    {
+        if given[i] {
+            put(column.as_deref(), write_time(value, sql_type.as_ref()));
+        }
     }
     let texts = [
         (3, &m.l.error_code, "e.error_code", &types.log_error_code),

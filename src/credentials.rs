@@ -1,9 +1,12 @@
 //! Where the credentials come from: a file, else the settings, else the environment of the server.
 
+mod file;
+
 use crate::errors::{Code, Fault, Result};
-use crate::gucs;
+use crate::gucs::{self, Secret};
 use crate::twilio::account::{Accounts, is_account};
 use crate::twilio::client::base_url;
+use file::Secrets;
 use secrecy::SecretString;
 use std::path::Path;
 
@@ -23,23 +26,17 @@ pub fn ready() -> Result<Accounts> {
     accounts()
 }
 
-fn accounts() -> Result<Accounts> {
+/// The accounts that there are credentials for.
+pub fn accounts() -> Result<Accounts> {
     if let Some(file) = gucs::credentials_file() {
-        let accounts = Accounts::read(Path::new(&file)).map_err(|why| {
-            Fault::new(
-                Code::BadCredentials,
-                why,
-                "The file has one table per Account SID, and nobody but the server's user may have access to it: chmod 0600.",
-            )
-        })?;
+        let accounts = read(&file)?.accounts;
         if accounts.is_empty() {
             return Err(Fault::new(Code::BadCredentials, format!("credentials file {file} has no account"), HINT));
         }
         return Ok(accounts);
     }
-    let variable = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
     let sid = gucs::twilio_account_sid().or_else(|| variable("TWILIO_ACCOUNT_SID"));
-    let token = gucs::auth_token().or_else(|| variable("TWILIO_AUTH_TOKEN").map(SecretString::from));
+    let token = gucs::secret(Secret::TwilioAuthToken).or_else(|| variable("TWILIO_AUTH_TOKEN").map(SecretString::from));
     match (sid, token) {
         (Some(sid), Some(_)) if !is_account(&sid) => Err(Fault::new(
             Code::BadCredentials,
@@ -50,6 +47,42 @@ fn accounts() -> Result<Accounts> {
         (Some(_), None) => Err(Fault::new(Code::NotReady, "there is no auth token for Twilio", HINT)),
         _ => Err(Fault::new(Code::NotReady, "there are no credentials for Twilio", HINT)),
     }
+}
+
+/// The secrets of the Meta apps whose webhooks come here: those of the file if it has some, else that of the settings, else
+/// that of the environment.
+pub fn app_secrets() -> Result<Vec<SecretString>> {
+    let mut secrets = match gucs::credentials_file() {
+        Some(file) => read(&file)?.app_secrets,
+        None => Vec::new(),
+    };
+    if secrets.is_empty() {
+        let variable = || variable("WHATSAPP_APP_SECRET").map(SecretString::from);
+        secrets.extend(gucs::secret(Secret::WhatsappAppSecret).or_else(variable));
+    }
+    if secrets.is_empty() {
+        return Err(Fault::new(
+            Code::NotReady,
+            "there is no app secret for WhatsApp",
+            "Set msgstatus.whatsapp_app_secret in postgresql.conf and reload, or app_secret in the table [whatsapp] of \
+             msgstatus.credentials_file, or WHATSAPP_APP_SECRET in the environment of the server.",
+        ));
+    }
+    Ok(secrets)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+fn read(file: &str) -> Result<Secrets> {
+    Secrets::read(Path::new(file)).map_err(|why| {
+        Fault::new(
+            Code::BadCredentials,
+            why,
+            "The file has one table per Account SID, and nobody but the server's user may have access to it: chmod 0600.",
+        )
+    })
 }
 
 /// The error for an account without credentials.

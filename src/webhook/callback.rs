@@ -1,0 +1,186 @@
+//! `twilio_callback`, `whatsapp_callback`: a request's raw body in, rows of the log out, if the provider vouches for them.
+//!
+//! What is stored is stored with the rights of the log's owner: the signature says who sent it, and a role that may do no
+//! more than call these functions can record what providers say and nothing else.
+
+use crate::credentials;
+use crate::edge::event::{Event, Refusal};
+use crate::edge::{self, signature};
+use crate::errors::{Code, Fault, Result};
+use crate::fold::Verdict;
+use crate::function::Args;
+use crate::log_trigger::verdict_on;
+use crate::log_write::{self, LogRow};
+use crate::pair::{Pair, cache};
+use crate::status::oids::verdict_datum;
+use crate::status::words::Provider;
+use crate::waiting;
+use pgrx::pg_sys::{self, Datum};
+use secrecy::ExposeSecret;
+use std::rc::Rc;
+
+crate::sql_function!(msgstatus_twilio_callback, pg_finfo_msgstatus_twilio_callback, twilio_callback);
+crate::sql_function!(msgstatus_whatsapp_callback, pg_finfo_msgstatus_whatsapp_callback, whatsapp_callback);
+
+fn twilio_callback(args: &Args) -> Result<Option<Datum>> {
+    let (url, body) = (needed(args.string(0), "url")?, needed(args.string(1), "body")?);
+    let account = edge::twilio::account(&body).unwrap_or_default();
+    let Some(signature) = args.string(2) else { return Err(unsigned("X-Twilio-Signature")) };
+    let accounts = credentials::accounts()?;
+    let tokens = accounts.tokens(&account);
+    if tokens.is_empty() {
+        return Err(without_token(&account));
+    }
+    if !tokens.iter().any(|token| signature::is_twilios(token.expose_secret(), &url, &body, &signature)) {
+        return Err(forged("Twilio")
+            .detail(format!("It was checked for {} and {}.", named(&account), signature::shown(&url)))
+            .hint(
+                "The URL has to be the one that Twilio was given (behind a proxy not the one that reached the application), \
+                 the body the raw one, and the auth token the account's primary one.",
+            ));
+    }
+    let events = edge::twilio::parse(&body).map_err(|Refusal(why)| not_one_of("Twilio", &why))?;
+    let Some(event) = events.first() else { return Ok(None) };
+    let pair = cache::of_messages(args.oid(3))?;
+    let mut stored = None;
+    let verdict = verdict_on(pair.messages.oid, || {
+        stored = Some(store(&pair, "twilio", std::slice::from_ref(event))?);
+        Ok(())
+    })?;
+    match (verdict, stored) {
+        (Some(verdict), _) => verdict_datum(verdict).map(Some),
+        (None, Some(Stored { waiting: 1.., .. })) => verdict_datum(Verdict::Unmatched).map(Some),
+        // Its word is none, and the log holds labels.
+        (None, Some(Stored { logged: 0, .. })) => verdict_datum(Verdict::Unrecognized).map(Some),
+        _ => Err(log_trigger_off(&pair)),
+    }
+}
+
+fn whatsapp_callback(args: &Args) -> Result<Option<Datum>> {
+    // bytea is stored as text is.
+    let body = needed(args.text(0), "body")?;
+    let Some(signature) = args.string(1) else { return Err(unsigned("X-Hub-Signature-256")) };
+    let secrets = credentials::app_secrets()?;
+    if !secrets.iter().any(|secret| signature::is_metas(secret.expose_secret(), &body, &signature)) {
+        return Err(forged("Meta").hint(
+            "The body has to be the raw one, byte for byte, and the app secret that of the Meta app which the webhook belongs to.",
+        ));
+    }
+    let body: serde_json::Value =
+        serde_json::from_slice(&body).map_err(|why| not_one_of("WhatsApp", &format!("it is no JSON: {why}")))?;
+    let events = edge::whatsapp::parse(&body).map_err(|Refusal(why)| not_one_of("WhatsApp", &why))?;
+    if events.is_empty() {
+        return Ok(Some(Datum::from(0i64)));
+    }
+    let stored = store(&cache::of_messages(args.oid(2))?, "whatsapp", &events)?;
+    Ok(Some(Datum::from((stored.logged + stored.waiting) as i64)))
+}
+
+fn needed<T>(argument: Option<T>, name: &str) -> Result<T> {
+    argument.ok_or_else(|| {
+        Fault::new(
+            Code::InvalidArgument,
+            format!("the {name} is NULL"),
+            "Pass the raw body of the request as it came, and its signature from the header; and for Twilio the URL that it was given.",
+        )
+    })
+}
+
+fn unsigned(header: &str) -> Fault {
+    Fault::new(
+        Code::BadCredentials,
+        "the request has no signature",
+        format!("Pass the request's header {header}. A request without it does not come from the provider."),
+    )
+}
+
+fn forged(who: &str) -> Fault {
+    Fault::new(Code::BadCredentials, format!("the signature is not {who}'s for this request"), "")
+}
+
+fn without_token(account: &str) -> Fault {
+    Fault::new(
+        Code::BadCredentials,
+        format!("there is no auth token of {}", named(account)),
+        "Signatures are made with the auth token of the account, not with an API key: put auth_token into its table of \
+         msgstatus.credentials_file.",
+    )
+}
+
+fn named(account: &str) -> String {
+    if account.is_empty() { "an account that the body does not name".to_owned() } else { format!("account {account}") }
+}
+
+fn not_one_of(who: &str, why: &str) -> Fault {
+    Fault::new(
+        Code::InvalidArgument,
+        format!("this is no status callback of {who}: {why}"),
+        "It is signed, but something else: look at what the provider was told to send to this address.",
+    )
+}
+
+fn log_trigger_off(pair: &Pair) -> Fault {
+    Fault::new(
+        Code::NotReady,
+        format!("the log row was not judged: the trigger of {} did not fire", pair.mapping.log),
+        "Enable the trigger msgstatus_fold_... on the log, or attach the tables again.",
+    )
+}
+
+/// How many rows went where.
+struct Stored {
+    logged: usize,
+    /// Those without a message, where the log has no key for them.
+    waiting: usize,
+}
+
+fn store(pair: &Rc<Pair>, provider: &str, events: &[Event]) -> Result<Stored> {
+    // A log that holds labels has no place for a word that is none.
+    let reader = Provider::named(provider.as_bytes());
+    let known = |event: &&Event| !pair.log_holds_labels || reader.parse(event.status.as_bytes()).is_some();
+    let events: Vec<Event> = events.iter().filter(known).cloned().map(Event::storable).collect();
+    // The messages that they are about, where the SID is not their key.
+    let by_sid = match pair.mapping.p.sid {
+        Some(_) => Some(waiting::keys(pair, &events.iter().map(|e| e.sid.clone()).collect::<Vec<_>>())?),
+        None => None,
+    };
+    if by_sid.is_none() && !matches!(pair.key.oid(), pg_sys::TEXTOID) {
+        return Err(Fault::new(
+            Code::NotReady,
+            format!("the messages of {} can't be found by the provider's id", pair.messages_name()),
+            "Attach again and say which column holds it, as in columns => '{\"sid\": \"twilio_sid\"}'.",
+        ));
+    }
+    let none = Vec::new();
+    let (mut rows, mut waiting) = (Vec::new(), Vec::new());
+    for event in &events {
+        match &by_sid {
+            None => rows.push((event, event.sid.as_str())),
+            Some(keys) => match keys.get(&event.sid).unwrap_or(&none).as_slice() {
+                [] => waiting.push(event),
+                keys => rows.extend(keys.iter().map(|key| (event, key.as_str()))),
+            },
+        }
+    }
+    if !waiting.is_empty() {
+        waiting::keep(pair, provider, &waiting)?;
+    }
+    let payloads: Vec<String> = rows.iter().map(|(event, _)| event.payload.to_string()).collect();
+    let rows = rows.iter().zip(&payloads);
+    let rows: Vec<LogRow> = rows.map(|(&(event, key), payload)| log_row(provider, event, key, payload)).collect();
+    Ok(Stored { logged: log_write::write(pair, &rows)?, waiting: waiting.len() })
+}
+
+fn log_row<'a>(provider: &'a str, event: &'a Event, key: &'a str, payload: &'a str) -> LogRow<'a> {
+    LogRow {
+        key,
+        status: &event.status,
+        event_at: event.at,
+        error_code: event.error_code.as_deref(),
+        error_message: event.error_message.as_deref(),
+        payload: Some(payload),
+        provider,
+        source: waiting::SOURCE,
+        created_at: None,
+    }
+}
