@@ -11,6 +11,7 @@ mod rounds;
 mod secrets;
 mod server;
 mod settings;
+mod signed;
 mod site;
 mod survival;
 mod trouble;

@@ -1,6 +1,7 @@
 //! Credentials: where they may and may not be seen, and where they never go.
 
 use crate::server::{DELIVERED, Server, wait_until};
+use crate::signed;
 use crate::twilio::Twilio;
 use postgres::Client;
 use serde_json::json;
@@ -27,9 +28,7 @@ fn tables(server: &Server, twilio: &Twilio) -> Client {
 }
 
 fn error(client: &mut Client, sql: &str) -> (String, String) {
-    let error = client.query(sql, &[]).expect_err(sql);
-    let error = error.as_db_error().expect("an error of the server");
-    (error.code().code().to_owned(), format!("{} {}", error.message(), error.hint().unwrap_or_default()))
+    signed::told(client.query(sql, &[]).expect_err(sql))
 }
 
 #[test]
@@ -49,6 +48,7 @@ fn a_token_is_seen_nowhere() {
         "msgstatus.databases=postgres",
         "msgstatus.poll_interval=1",
         "msgstatus.twilio_auth_token=wrong-hush",
+        "msgstatus.whatsapp_app_secret=meta-hush",
     ]);
     let mut client = tables(&server, &twilio);
     wait_until("the wrong one is refused", || server.log().contains("401"));
@@ -62,8 +62,17 @@ fn a_token_is_seen_nowhere() {
         client.query_one("SELECT status = 'delivered' FROM messages", &[]).expect("a status").get(0)
     });
     assert!(server.log().contains("\"work_mem\" changed"), "the reload is logged");
-    let shown: String = client.query_one("SHOW msgstatus.twilio_auth_token", &[]).expect("SHOW").get(0);
-    assert_eq!(shown, "********");
+    for name in ["twilio_auth_token", "whatsapp_app_secret"] {
+        let shown: String = client.query_one(&format!("SHOW msgstatus.{name}"), &[]).expect("SHOW").get(0);
+        assert_eq!(shown, "********");
+    }
+    let url = "https://example.com/callback";
+    let body = format!("AccountSid={ACCOUNT}&MessageSid=SM1&MessageStatus=read");
+    let mut called_back = |token| signed::twilio(&mut client, url, &body, token);
+    assert_eq!(called_back(SECRET).expect("a verdict").as_deref(), Some("applied"));
+    assert_eq!(called_back("wrong-hush").expect_err("another token").0, "28000");
+    assert_eq!(signed::whatsapp(&mut client, "SM1", "meta-hush").expect("rows"), 1);
+    assert_eq!(signed::whatsapp(&mut client, "SM1", SECRET).expect_err("another secret").0, "28000");
     // The search itself is logged, and is not to be found by itself.
     let everything = "SELECT count(*) FROM (
         SELECT s::text FROM pg_settings s UNION ALL SELECT a::text FROM pg_stat_activity a
@@ -85,14 +94,20 @@ fn a_token_is_seen_nowhere() {
     let log = server.log();
     assert!(!log.contains("hush"), "{:?}", log.lines().find(|l| l.contains("hush")));
     client.batch_execute("CREATE ROLE nobody; SET ROLE nobody").expect("a role");
-    for name in ["twilio_auth_token", "twilio_account_sid", "credentials_file"] {
+    for name in ["twilio_auth_token", "whatsapp_app_secret", "twilio_account_sid", "credentials_file"] {
         assert_eq!(error(&mut client, &format!("SHOW msgstatus.{name}")).0, "42501", "{name}");
         assert_eq!(error(&mut client, &format!("SET msgstatus.{name} = 'x'")).0, "55P02", "{name}");
     }
     assert_eq!(error(&mut client, "SET msgstatus.twilio_base_url = 'https://example.com'").0, "42501");
     // It shows the configuration files as they are.
     assert_eq!(error(&mut client, "SELECT * FROM pg_file_settings").0, "42501");
-    for call in ["poll()", "check_status('SM1')", "check_batch('b')"] {
+    for call in [
+        "poll()",
+        "check_status('SM1')",
+        "check_batch('b')",
+        "twilio_callback('', '', '')",
+        "whatsapp_callback('', '')",
+    ] {
         assert_eq!(error(&mut client, &format!("SELECT * FROM msgstatus.{call}")).0, "42501", "{call}");
     }
 }
@@ -197,4 +212,77 @@ fn credentials_come_from_a_file_the_settings_or_the_environment() {
     server.start(&[&base]);
     let (code, text) = error(&mut server.connect("postgres"), "SELECT * FROM msgstatus.check_status('SM1')");
     assert!(code == "55000" && text.contains("msgstatus.credentials_file"), "{text}");
+}
+
+#[test]
+fn a_file_vouches_for_callbacks() {
+    let [key_and_token, key, token] = [
+        "AC00000000000000000000000000000002",
+        "AC00000000000000000000000000000003",
+        "AC00000000000000000000000000000004",
+    ];
+    let twilio = Twilio::start(&[]);
+    let Some(mut server) = Server::fresh("secret_callbacks", &[]) else { return };
+    twilio.account_with_key(key_and_token, "new", "SK2", "secret-2");
+    let file = server.secret_file(
+        "twilio.toml",
+        &format!(
+            "[{key_and_token}]\napi_key = 'SK2'\napi_secret = 'secret-2'\nauth_token = ['new', 'old']\n\
+             [{key}]\napi_key = 'SK3'\napi_secret = 'secret-3'\n[{token}]\nauth_token = 'token'\n\
+             [whatsapp]\napp_secret = ['one', 'two']\n"
+        ),
+    );
+    let settings = [format!("msgstatus.credentials_file={file}"), format!("msgstatus.twilio_base_url={}", twilio.url)];
+    server.environment = vec![("WHATSAPP_APP_SECRET", "of the environment".to_owned())];
+    server.start(&settings.each_ref().map(String::as_str));
+    let mut client = server.connect("postgres");
+    client.batch_execute("CREATE EXTENSION msgstatus; SELECT msgstatus.create_tables()").expect("tables");
+    client
+        .execute("INSERT INTO messages (sid, account_sid, status) VALUES ('SM1', $1, 'sent')", &[&key_and_token])
+        .expect("a message");
+
+    let mut called_back = |account: &str, secret| {
+        let body = format!("MessageSid=SM1&MessageStatus=sent&AccountSid={account}");
+        signed::twilio(&mut client, "https://example.com/callback", &body, secret)
+    };
+    for (account, secret) in [(key_and_token, "new"), (key_and_token, "old"), (token, "token")] {
+        assert_eq!(called_back(account, secret).expect(account).as_deref(), Some("duplicate"), "{account}");
+    }
+    for (account, secret, why) in [
+        (key_and_token, "secret-2", "signature"),
+        (key_and_token, "token", "signature"),
+        (key_and_token, "", "signature"),
+        (key, "secret-3", "no auth token"),
+        ("AC00000000000000000000000000000009", "token", "no auth token"),
+        ("", "token", "does not name"),
+    ] {
+        let (code, text) = called_back(account, secret).expect_err(account);
+        assert!(code == "28000" && text.contains(why), "{account}: {code} {text}");
+        assert!(!text.contains("secret-") && !text.contains("SK"), "{text}");
+    }
+    for secret in ["one", "two"] {
+        assert_eq!(signed::whatsapp(&mut client, "SM1", secret).expect(secret), 1);
+    }
+    for secret in ["token", "", "of the environment"] {
+        assert_eq!(signed::whatsapp(&mut client, "SM1", secret).expect_err(secret).0, "28000");
+    }
+    let rows: i64 = client.query_one("SELECT count(*) FROM delivery_log", &[]).expect("rows").get(0);
+    assert_eq!(rows, 5, "what is not vouched for is not stored");
+    // And it is the key that Twilio is asked with.
+    twilio.put_messages(&format!(
+        r#"[{{"sid":"SM1","account_sid":"{key_and_token}","date_created":"2020-01-01T00:00:00Z","life":{DELIVERED}}}]"#
+    ));
+    client.query("SELECT * FROM msgstatus.check_status('SM1')", &[]).expect("an answer");
+    assert_eq!(twilio.requests()[0]["user"].as_str(), Some("SK2"));
+
+    // A file that says nothing of WhatsApp leaves it to the environment. One that is open vouches for nothing.
+    std::fs::write(&file, format!("[{token}]\nauth_token = 'token'\n")).expect("a file");
+    assert_eq!(signed::whatsapp(&mut client, "SM1", "of the environment").expect("rows"), 1);
+    // The only account speaks for its subaccounts, and for requests that name none.
+    let alone = signed::twilio(&mut client, "https://example.com", "MessageSid=SM1&MessageStatus=sent", "token");
+    assert_eq!(alone.expect("a verdict").as_deref(), Some("duplicate"));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("permissions");
+    let (code, text) = signed::whatsapp(&mut client, "SM1", "of the environment").expect_err("an open file");
+    assert!(code == "28000" && text.contains("0600"), "{text}");
+    assert!(!server.log().contains("secret-"));
 }
