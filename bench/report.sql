@@ -6,7 +6,7 @@ SELECT bench, side, percentile_cont(0.5) WITHIN GROUP (ORDER BY value) AS median
   FROM bench.run GROUP BY bench, side;
 
 -- A comparison is of rates (ours to theirs, at least), of times (ours to theirs, at most), of speeds (their time to
--- ours, at least), or a share in per cent (at least). Those without a target are for information. The column "by CPU"
+-- ours, at least), a cost (how many microseconds more one of ours takes, at most), or a share in per cent (at least). Those without a target are for information. The column "by CPU"
 -- has the same comparison by processor time of the backends, which other work on the machine disturbs less.
 CREATE TEMP TABLE comparison (
     place serial, bench text, what text, against text, ours text, theirs text, kind text, target numeric);
@@ -57,6 +57,7 @@ INSERT INTO comparison (bench, what, against, ours, theirs, kind, target) VALUES
     ('insert', 'INSERT of messages, log full of others', 'no trigger', 'log_of_others', 'none', 'time', 1.5),
     ('insert', 'INSERT of messages, a callback waits for each', 'INSERT and UPDATE FROM the log, no trigger', 'log_of_each', 'by_hand', 'time', NULL),
     ('insert', '', 'no trigger', 'log_of_each', 'none', 'time', NULL),
+    ('webhook', 'a callback of Twilio''s verified, parsed and inserted: microseconds more', 'INSERT of what was parsed already', 'callback', 'insert', 'cost', 60),
     ('jsonb_read', 'messages that were read, by columns', 'by a jsonb map with a GIN index', 'native', 'jsonb', 'time', NULL),
     ('jsonb_undelivered', 'undelivered for 5 minutes, by columns', 'by a jsonb map', 'native', 'jsonb', 'time', NULL),
     ('jsonb_delivery_rate', 'delivery rate of a day, by columns', 'by a jsonb map', 'native', 'jsonb', 'time', NULL),
@@ -67,8 +68,9 @@ INSERT INTO comparison (bench, what, against, ours, theirs, kind, target) VALUES
 
 CREATE TEMP VIEW ratio AS
 SELECT c.place, c.what, c.against, c.kind, c.target,
-       CASE c.kind WHEN 'share' THEN a.median WHEN 'speed' THEN b.median / a.median ELSE a.median / b.median END AS ratio,
-       CASE WHEN c.kind <> 'share' THEN CASE c.kind WHEN 'time' THEN a.cpu_seconds / nullif(b.cpu_seconds, 0)
+       CASE c.kind WHEN 'share' THEN a.median WHEN 'speed' THEN b.median / a.median
+                   WHEN 'cost' THEN 1e6 / a.median - 1e6 / b.median ELSE a.median / b.median END AS ratio,
+       CASE WHEN c.kind NOT IN ('share', 'cost') THEN CASE c.kind WHEN 'time' THEN a.cpu_seconds / nullif(b.cpu_seconds, 0)
                                                     ELSE b.cpu_seconds / nullif(a.cpu_seconds, 0) END END AS cpu_ratio
   FROM comparison AS c
   JOIN median AS a ON a.bench = c.bench AND a.side = c.ours
@@ -77,14 +79,14 @@ SELECT c.place, c.what, c.against, c.kind, c.target,
 
 CREATE TEMP VIEW ratios AS
 SELECT what, against, round(ratio::numeric, 2) AS ratio, coalesce(round(cpu_ratio::numeric, 2)::text, '') AS "by CPU",
-       coalesce(CASE kind WHEN 'time' THEN '<= ' ELSE '>= ' END || target, '') AS target,
-       CASE WHEN target IS NULL THEN '' WHEN CASE kind WHEN 'time' THEN ratio <= target ELSE ratio >= target END THEN 'yes'
+       coalesce(CASE WHEN kind IN ('time', 'cost') THEN '<= ' ELSE '>= ' END || target, '') AS target,
+       CASE WHEN target IS NULL THEN '' WHEN CASE WHEN kind IN ('time', 'cost') THEN ratio <= target ELSE ratio >= target END THEN 'yes'
             ELSE 'no' END AS met
   FROM ratio ORDER BY place;
 
 CREATE TEMP VIEW medians AS
 SELECT bench, side,
-       CASE WHEN bench ~ '^hot_(single|batch)$|^copy_hot$' THEN '%' WHEN bench ~ '^(single|batch|big|hot)' THEN 'rows/s' ELSE 'ms' END AS unit,
+       CASE WHEN bench ~ '^hot_(single|batch)$|^copy_hot$' THEN '%' WHEN bench ~ '^(single|batch|big|hot|webhook)' THEN 'rows/s' ELSE 'ms' END AS unit,
        round(median::numeric, 1) AS median, round(min::numeric, 1) AS min, round(max::numeric, 1) AS max,
        round(cpu_seconds::numeric, 2) AS "CPU s", runs
   FROM median ORDER BY bench, side;

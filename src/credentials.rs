@@ -1,13 +1,21 @@
 //! Where the credentials come from: a file, else the settings, else the environment of the server.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`file`] | the file: who may read it, what is in it |
+//! | [`signers`] | those of its secrets that callbacks are signed with, remembered |
+//! | [`vault`] | memory for them |
 
 mod file;
+mod signers;
+mod vault;
 
 use crate::errors::{Code, Fault, Result};
 use crate::gucs::{self, Secret};
 use crate::twilio::account::{Accounts, is_account};
 use crate::twilio::client::base_url;
 use file::Secrets;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::path::Path;
 
 const HINT: &str = "Set msgstatus.credentials_file, or msgstatus.twilio_account_sid and msgstatus.twilio_auth_token, in \
@@ -27,14 +35,20 @@ pub fn ready() -> Result<Accounts> {
 }
 
 /// The accounts that there are credentials for.
-pub fn accounts() -> Result<Accounts> {
+fn accounts() -> Result<Accounts> {
     if let Some(file) = gucs::credentials_file() {
-        let accounts = read(&file)?.accounts;
+        let accounts = Secrets::read(Path::new(&file)).map_err(bad_file)?.accounts;
         if accounts.is_empty() {
             return Err(Fault::new(Code::BadCredentials, format!("credentials file {file} has no account"), HINT));
         }
         return Ok(accounts);
     }
+    let (sid, token) = one_account()?;
+    Ok(Accounts::one(sid, token))
+}
+
+/// The account of the settings or the environment, and its token.
+fn one_account() -> Result<(String, SecretString)> {
     let sid = gucs::twilio_account_sid().or_else(|| variable("TWILIO_ACCOUNT_SID"));
     let token = gucs::secret(Secret::TwilioAuthToken).or_else(|| variable("TWILIO_AUTH_TOKEN").map(SecretString::from));
     match (sid, token) {
@@ -43,46 +57,61 @@ pub fn accounts() -> Result<Accounts> {
             format!("\"{sid}\" is no Account SID"),
             "An Account SID is AC and 32 hexadecimal digits, as Twilio's console shows it.",
         )),
-        (Some(sid), Some(token)) => Ok(Accounts::one(sid, token)),
+        (Some(sid), Some(token)) => Ok((sid, token)),
         (Some(_), None) => Err(Fault::new(Code::NotReady, "there is no auth token for Twilio", HINT)),
         _ => Err(Fault::new(Code::NotReady, "there are no credentials for Twilio", HINT)),
     }
 }
 
-/// The secrets of the Meta apps whose webhooks come here: those of the file if it has some, else that of the settings, else
-/// that of the environment.
-pub fn app_secrets() -> Result<Vec<SecretString>> {
-    let mut secrets = match gucs::credentials_file() {
-        Some(file) => read(&file)?.app_secrets,
-        None => Vec::new(),
+/// Is something signed with the auth token of this account? The only account that there is speaks for all.
+pub fn is_signed_by_account(account: &str, is_signed: impl Fn(&str) -> bool) -> Result<bool> {
+    let Some(file) = gucs::credentials_file() else {
+        let (_, token) = one_account()?;
+        return Ok(is_signed(token.expose_secret()));
     };
-    if secrets.is_empty() {
-        let variable = || variable("WHATSAPP_APP_SECRET").map(SecretString::from);
-        secrets.extend(gucs::secret(Secret::WhatsappAppSecret).or_else(variable));
+    let signers = signers::of_file(Path::new(&file)).map_err(bad_file)?;
+    signers.account(account, is_signed).ok_or_else(|| {
+        let account =
+            if account.is_empty() { "an account that the body does not name".to_owned() } else { account.to_owned() };
+        Fault::new(
+            Code::BadCredentials,
+            format!("there is no auth token of {account}"),
+            "Signatures are made with the auth token of the account, not with an API key: put auth_token into its table of \
+             msgstatus.credentials_file.",
+        )
+    })
+}
+
+/// Is it signed with the secret of a Meta app whose webhooks come here? Secrets are those of the file if it has some, else
+/// that of the settings, else that of the environment.
+pub fn is_signed_by_app(is_signed: impl Fn(&str) -> bool) -> Result<bool> {
+    if let Some(file) = gucs::credentials_file()
+        && let Some(signed) = signers::of_file(Path::new(&file)).map_err(bad_file)?.app(&is_signed)
+    {
+        return Ok(signed);
     }
-    if secrets.is_empty() {
-        return Err(Fault::new(
+    let variable = || variable("WHATSAPP_APP_SECRET").map(SecretString::from);
+    match gucs::secret(Secret::WhatsappAppSecret).or_else(variable) {
+        Some(secret) => Ok(is_signed(secret.expose_secret())),
+        None => Err(Fault::new(
             Code::NotReady,
             "there is no app secret for WhatsApp",
             "Set msgstatus.whatsapp_app_secret in postgresql.conf and reload, or app_secret in the table [whatsapp] of \
              msgstatus.credentials_file, or WHATSAPP_APP_SECRET in the environment of the server.",
-        ));
+        )),
     }
-    Ok(secrets)
 }
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())
 }
 
-fn read(file: &str) -> Result<Secrets> {
-    Secrets::read(Path::new(file)).map_err(|why| {
-        Fault::new(
-            Code::BadCredentials,
-            why,
-            "The file has one table per Account SID, and nobody but the server's user may have access to it: chmod 0600.",
-        )
-    })
+fn bad_file(why: String) -> Fault {
+    Fault::new(
+        Code::BadCredentials,
+        why,
+        "The file has one table per Account SID, and nobody but the server's user may have access to it: chmod 0600.",
+    )
 }
 
 /// The error for an account without credentials.

@@ -16,7 +16,6 @@ use crate::status::oids::verdict_datum;
 use crate::status::words::Provider;
 use crate::waiting;
 use pgrx::pg_sys::{self, Datum};
-use secrecy::ExposeSecret;
 use std::rc::Rc;
 
 crate::sql_function!(msgstatus_twilio_callback, pg_finfo_msgstatus_twilio_callback, twilio_callback);
@@ -26,12 +25,8 @@ fn twilio_callback(args: &Args) -> Result<Option<Datum>> {
     let (url, body) = (needed(args.string(0), "url")?, needed(args.string(1), "body")?);
     let account = edge::twilio::account(&body).unwrap_or_default();
     let Some(signature) = args.string(2) else { return Err(unsigned("X-Twilio-Signature")) };
-    let accounts = credentials::accounts()?;
-    let tokens = accounts.tokens(&account);
-    if tokens.is_empty() {
-        return Err(without_token(&account));
-    }
-    if !tokens.iter().any(|token| signature::is_twilios(token.expose_secret(), &url, &body, &signature)) {
+    let is_signed = |token: &str| signature::is_twilios(token, &url, &body, &signature);
+    if !credentials::is_signed_by_account(&account, is_signed)? {
         return Err(forged("Twilio")
             .detail(format!("It was checked for {} and {}.", named(&account), signature::shown(&url)))
             .hint(
@@ -60,8 +55,7 @@ fn whatsapp_callback(args: &Args) -> Result<Option<Datum>> {
     // bytea is stored as text is.
     let body = needed(args.text(0), "body")?;
     let Some(signature) = args.string(1) else { return Err(unsigned("X-Hub-Signature-256")) };
-    let secrets = credentials::app_secrets()?;
-    if !secrets.iter().any(|secret| signature::is_metas(secret.expose_secret(), &body, &signature)) {
+    if !credentials::is_signed_by_app(|secret| signature::is_metas(secret, &body, &signature))? {
         return Err(forged("Meta").hint(
             "The body has to be the raw one, byte for byte, and the app secret that of the Meta app which the webhook belongs to.",
         ));
@@ -96,15 +90,6 @@ fn unsigned(header: &str) -> Fault {
 
 fn forged(who: &str) -> Fault {
     Fault::new(Code::BadCredentials, format!("the signature is not {who}'s for this request"), "")
-}
-
-fn without_token(account: &str) -> Fault {
-    Fault::new(
-        Code::BadCredentials,
-        format!("there is no auth token of {}", named(account)),
-        "Signatures are made with the auth token of the account, not with an API key: put auth_token into its table of \
-         msgstatus.credentials_file.",
-    )
 }
 
 fn named(account: &str) -> String {

@@ -1,5 +1,5 @@
-# What the Python clients share: the callbacks that all of them write, the rows that have to come of it, and fresh
-# tables for each test. libpq's variables say which database.
+# What the Python clients share: the callbacks that all of them write, the rows that have to come of it, and for each
+# test a connection and fresh tables. libpq's variables say which database.
 import csv
 import datetime
 import pathlib
@@ -45,8 +45,13 @@ def late():
     return LATE
 
 
-@pytest.fixture(autouse=True)
-def tables():
+@pytest.fixture
+def conn():
     with psycopg.connect(autocommit=True) as conn:
-        conn.execute("DROP TABLE IF EXISTS messages, delivery_log")
-        conn.execute("SELECT msgstatus.create_tables()")
+        yield conn
+
+
+@pytest.fixture(autouse=True)
+def tables(conn):
+    conn.execute("DROP TABLE IF EXISTS messages, delivery_log")
+    conn.execute("SELECT msgstatus.create_tables()")

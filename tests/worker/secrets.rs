@@ -286,3 +286,37 @@ fn a_file_vouches_for_callbacks() {
     assert!(code == "28000" && text.contains("0600"), "{text}");
     assert!(!server.log().contains("secret-"));
 }
+
+/// A session remembers what it read of the file, out of reach of core dumps, for as long as the file stays as it is.
+#[test]
+fn a_file_that_changes_is_read_again() {
+    let Some(mut server) = Server::fresh("secret_change", &[]) else { return };
+    let with = |token: &str| format!("[{ACCOUNT}]\nauth_token = '{token}'\n");
+    let file = server.secret_file("twilio.toml", &with("first"));
+    server.start(&[&format!("msgstatus.credentials_file={file}")]);
+    let mut client = server.connect("postgres");
+    client
+        .batch_execute(
+            "CREATE EXTENSION msgstatus; SELECT msgstatus.create_tables(); INSERT INTO messages (sid) VALUES ('SM1')",
+        )
+        .expect("tables");
+    let session: i32 = client.query_one("SELECT pg_backend_pid()", &[]).expect("a number").get(0);
+    let undumped = || {
+        let maps = std::fs::read_to_string(format!("/proc/{session}/smaps")).expect("its memory");
+        maps.lines().filter(|line| line.starts_with("VmFlags:") && line.contains(" dd")).count()
+    };
+    let body = format!("AccountSid={ACCOUNT}&MessageSid=SM1&MessageStatus=sent");
+    let mut called_back =
+        |token| signed::twilio(&mut client, "https://example.com", &body, token).map_err(|told| told.0);
+    let before = undumped();
+    wait_until("the file is remembered", || {
+        called_back("first").expect("a verdict");
+        undumped() > before
+    });
+    assert_eq!(called_back("other").expect_err("another token"), "28000");
+    // As long as the first, and written into the same file.
+    std::fs::write(&file, with("other")).expect("a file");
+    assert_eq!(called_back("first").expect_err("the old token"), "28000");
+    called_back("other").expect("a verdict");
+    assert_eq!(undumped(), before, "the old one is forgotten");
+}

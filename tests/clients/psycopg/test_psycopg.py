@@ -10,12 +10,6 @@ COLUMNS = "sid, status, error_code, event_at"
 MESSAGES = "SELECT sid, status, error_code, sent_at, delivered_at, read_at, failed_at FROM messages ORDER BY sid"
 
 
-@pytest.fixture
-def conn():
-    with psycopg.connect(autocommit=True) as conn:
-        yield conn
-
-
 def insert(placeholder):
     values = ", ".join(f"%({column}){placeholder}" for column in COLUMNS.split(", "))
     return f"INSERT INTO delivery_log ({COLUMNS}) VALUES ({values})"

@@ -1,0 +1,44 @@
+// Webhooks of Twilio and WhatsApp, with express and node-postgres. The database checks the signature, reads the body and
+// stores what it says; the application has only to pass on the request as it came. Its role needs nothing but
+//     GRANT EXECUTE ON FUNCTION msgstatus.twilio_callback, msgstatus.whatsapp_callback TO ...
+import { createHash, timingSafeEqual } from 'node:crypto';
+import express from 'express';
+import pg from 'pg';
+
+const { PUBLIC_URL, WHATSAPP_VERIFY_TOKEN, PORT = 8080 } = process.env;
+// PUBLIC_URL is as https://example.com: what precedes /twilio in the URL given to Twilio. The token is as entered in
+// Meta's dashboard.
+if (!PUBLIC_URL || !WHATSAPP_VERIFY_TOKEN) throw new Error('set PUBLIC_URL and WHATSAPP_VERIFY_TOKEN');
+
+const pool = new pg.Pool(); // PGHOST and the others say which server
+pool.on('error', (error) => console.error(error.message)); // an idle connection was lost: the next is a new one
+const app = express();
+
+// Twilio signs the URL that it was given, and a proxy may have changed Host: hence PUBLIC_URL. The body is the raw one.
+app.post('/twilio', express.text({ type: 'application/x-www-form-urlencoded' }), async (req, res) => {
+  const request = [PUBLIC_URL + req.originalUrl, req.body ?? '', req.get('X-Twilio-Signature')];
+  await pool.query('SELECT msgstatus.twilio_callback($1, $2, $3)', request);
+  res.status(204).end();
+});
+
+// Meta signs the bytes: JSON that was parsed and written again is not what it signed. One webhook may have 1000 statuses.
+app.post('/whatsapp', express.raw({ type: 'application/json', limit: '3mb' }), async (req, res) => {
+  await pool.query('SELECT msgstatus.whatsapp_callback($1, $2)', [req.body, req.get('X-Hub-Signature-256')]);
+  res.status(204).end();
+});
+
+// Meta asks once, when the URL is entered in its dashboard.
+app.get('/whatsapp', (req, res) => {
+  const { 'hub.mode': mode, 'hub.verify_token': token, 'hub.challenge': challenge } = req.query;
+  const [given, right] = [token, WHATSAPP_VERIFY_TOKEN].map((t) => createHash('sha256').update(String(t)).digest());
+  if (mode !== 'subscribe' || !timingSafeEqual(given, right)) return res.status(403).end();
+  res.type('text/plain').send(String(challenge ?? ''));
+});
+
+// A wrong signature, a body that is no callback; after anything else the provider is to try again.
+app.use((error, req, res, next) => {
+  console.error(error.message);
+  res.status({ 28000: 403, 22023: 400 }[error.code] ?? 500).end();
+});
+
+app.listen(PORT, '127.0.0.1');
