@@ -7,13 +7,14 @@ PG ?=
 
 export PG_CONFIG DESTDIR
 
-.PHONY: help demo demo-stop test test-clients check bench install installcheck package clean
+.PHONY: help demo demo-stop test test-clients check fuzz bench install installcheck package clean
 
 help:
 	@echo 'make demo          real callback sequences folded in a private cluster, ready to look at (demo-stop ends it)'
 	@echo 'make test          all tests on PostgreSQL 15, 16, 17 and 18; PG=17 or PG="15 17" for some of them'
 	@echo 'make test-clients  the tests of client libraries alone (PG=17)'
 	@echo 'make check         formatting, lints and the tests on one version (PG=15)'
+	@echo 'make fuzz          ten minutes of anything for each parser and validator'
 	@echo 'make bench         the measurements'
 	@echo 'make install       build and install into the PostgreSQL of PG_CONFIG'
 	@echo 'make installcheck  the SQL tests against a running server of PG_CONFIG; PGHOST, PGPORT, PGUSER say which'
@@ -34,6 +35,9 @@ test-clients:
 
 check:
 	scripts/check $(PG)
+
+fuzz:
+	scripts/fuzz
 
 bench:
 	bench/run $(PG)

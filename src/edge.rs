@@ -26,6 +26,8 @@ pub mod vonage;
 pub mod whatsapp;
 
 #[cfg(test)]
+mod bodies;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod samples;

@@ -1,47 +1,32 @@
 //! Bodies that nobody would send: whatever comes, no parser and no validator panics, takes long or gives what the log can't
-//! hold. Longer runs: PROPTEST_CASES=1000000 cargo test --lib edge::fuzz.
+//! hold. Each test takes a moment, or as many seconds as MSGSTATUS_FUZZ says (make fuzz).
 
+use super::bodies::{damaged, mutated};
 use super::event::Event;
 use super::samples::{PROVIDERS, parse};
 use super::signature;
 use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
-use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The samples of a provider.
-fn seeds(provider: &str) -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/payloads").join(provider);
-    let files = fs::read_dir(directory).into_iter().flatten().flatten();
-    files
-        .filter(|file| !file.file_name().to_string_lossy().ends_with(".tsv"))
-        .filter_map(|file| fs::read(file.path()).ok())
-        .collect()
-}
-
-/// A sample with some of its bytes changed, left out or written twice.
-fn damaged(provider: &'static str) -> impl Strategy<Value = String> {
-    let seeds = seeds(provider);
-    let damage = prop::collection::vec((any::<prop::sample::Index>(), 0..4u8, any::<u8>()), 0..8);
-    (prop::sample::select(seeds), damage).prop_map(|(mut body, damage)| {
-        for (place, kind, byte) in damage {
-            if body.is_empty() {
-                break;
-            }
-            let at = place.index(body.len());
-            match kind {
-                0 => body[at] = byte,
-                1 => drop(body.remove(at)),
-                2 => body.insert(at, byte),
-                _ => {
-                    let part: Vec<u8> = body[at..].iter().copied().take(64).collect();
-                    body.splice(at..at, part);
-                }
-            }
+/// Does something with values of this kind, and fails with the smallest that it fails for.
+#[expect(clippy::panic, reason = "a test says what failed and stops")]
+fn fuzz<S: Strategy>(strategy: S, check: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let seconds = std::env::var("MSGSTATUS_FUZZ").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+    let (began, time) = (Instant::now(), Duration::from_secs(seconds));
+    let mut cases = 0;
+    loop {
+        let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
+        if let Err(why) = runner.run(&strategy, &check) {
+            panic!("{why}");
         }
-        String::from_utf8_lossy(&body).into_owned()
-    })
+        cases += runner.config().cases;
+        if began.elapsed() >= time {
+            break;
+        }
+    }
+    eprintln!("{cases} cases");
 }
 
 /// JSON of any shape, with the names that parsers look for.
@@ -95,14 +80,20 @@ fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What PostgreSQL can store: no NUL, and an id and a status in every row.
-fn is_storable(event: Event) -> bool {
-    let event = event.storable();
-    let texts = [Some(&event.sid), Some(&event.status), event.error_code.as_ref(), event.error_message.as_ref()];
-    !event.sid.is_empty()
-        && !event.status.is_empty()
-        && texts.into_iter().flatten().all(|text| !text.contains('\0'))
-        && !has_nul(&event.payload)
+/// Parses a body: what comes of it can be stored (no NUL; an id and a status in every row), and is no larger than it should be.
+fn check(provider: &str, body: &str) -> Result<(), TestCaseError> {
+    let began = Instant::now();
+    let events = parse(provider, body).unwrap_or_default();
+    prop_assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let size: usize = events.iter().map(size).sum();
+    prop_assert!(size <= 16 * body.len() + 4096, "{} bytes of {}", size, body.len());
+    for event in events.into_iter().map(Event::storable) {
+        let texts = [Some(&event.sid), Some(&event.status), event.error_code.as_ref(), event.error_message.as_ref()];
+        prop_assert!(!event.sid.is_empty() && !event.status.is_empty());
+        prop_assert!(texts.into_iter().flatten().all(|text| !text.contains('\0')));
+        prop_assert!(!has_nul(&event.payload));
+    }
+    Ok(())
 }
 
 fn has_nul(value: &Value) -> bool {
@@ -114,43 +105,105 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
-macro_rules! survives {
-    ($($provider:ident),*) => { $(
-        mod $provider {
-            use super::*;
-            proptest! {
-                #[test]
-                fn damaged_samples(body in damaged(stringify!($provider))) {
-                    for event in parse(stringify!($provider), &body).unwrap_or_default() {
-                        prop_assert!(is_storable(event));
-                    }
-                }
-
-                #[test]
-                fn anything(body in prop_oneof![".{0,200}", json().prop_map(|value| value.to_string())]) {
-                    for event in parse(stringify!($provider), &body).unwrap_or_default() {
-                        prop_assert!(is_storable(event));
-                    }
-                }
-            }
+macro_rules! parsers {
+    ($($provider:ident: $($strategy:expr),*;)*) => { $(
+        #[test]
+        fn $provider() {
+            let provider = stringify!($provider);
+            fuzz(prop_oneof![".{0,200}", damaged(provider) $(, $strategy)*], |body| check(provider, &body));
         }
     )* };
 }
-survives!(twilio, whatsapp, vonage, messagebird, plivo, sinch, telnyx, aws, infobip, smpp);
+parsers! {
+    twilio: form();
+    plivo: form();
+    smpp: receipt();
+    whatsapp: mutated("whatsapp"), anything();
+    vonage: mutated("vonage"), anything();
+    messagebird: mutated("messagebird"), anything();
+    sinch: mutated("sinch"), anything();
+    telnyx: mutated("telnyx"), anything();
+    aws: mutated("aws"), anything();
+    infobip: mutated("infobip"), anything();
+}
 
-proptest! {
-    #[test]
-    fn signatures_of_anything(token in ".{0,40}", url in ".{0,80}", body in ".{0,200}", given in ".{0,40}") {
+fn anything() -> impl Strategy<Value = String> {
+    json().prop_map(|value| value.to_string())
+}
+
+/// Forms with the names that parsers look for.
+fn form() -> impl Strategy<Value = String> {
+    let name = prop_oneof![
+        prop::sample::select(vec![
+            "MessageSid",
+            "SmsSid",
+            "MessageStatus",
+            "SmsStatus",
+            "AccountSid",
+            "ErrorCode",
+            "ErrorMessage",
+            "MessageUUID",
+            "Status",
+            "ParentMessageUUID",
+            "Body",
+            "NumMedia",
+            "EventType",
+            "ChannelStatusMessage",
+        ])
+        .prop_map(str::to_owned),
+        "[a-zA-Z%+]{0,6}",
+    ];
+    let field =
+        (name, "([a-z0-9]|%[0-9A-Fa-f]{0,2}|[+;=. ]|\\PC){0,12}").prop_map(|(name, value)| format!("{name}={value}"));
+    prop::collection::vec(field, 0..8).prop_map(|fields| fields.join("&"))
+}
+
+/// Delivery receipts, less regular than they come.
+fn receipt() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec![
+        "id:",
+        "sub:",
+        "dlvrd:",
+        "submit date:",
+        "done date:",
+        "stat:",
+        "err:",
+        "text:",
+        "Text:",
+        ":",
+    ]);
+    let part = (name, " ?[a-zA-Z0-9:-]{0,14} ?").prop_map(|(name, value)| format!("{name}{value}"));
+    prop::collection::vec(part, 0..10).prop_map(|parts| parts.concat())
+}
+
+/// URLs and things that look like some.
+fn url() -> impl Strategy<Value = String> {
+    prop_oneof![
+        ".{0,80}",
+        "https?://([a-z]{1,3}(:[a-z]{0,3})?@)?([a-z]{1,8}|\\[::1\\])(:[0-9]{0,5})?(/[a-z%']{0,8})?(\\?([a-z=&+%' ]|\\PC){0,20})?(#x)?",
+        "https://example.com/\\?bodySHA256=[0-9a-f]{0,70}",
+    ]
+}
+
+/// Without the token nobody makes a signature, whatever else it is; with it anybody does.
+#[test]
+fn twilios_signatures() {
+    let signature = prop_oneof![".{0,40}", "[A-Za-z0-9+/]{27}="];
+    let body = prop_oneof![form(), ".{0,200}"];
+    fuzz(("[a-z0-9]{1,40}", url(), body, signature), |(token, url, body, given)| {
         prop_assert!(!signature::is_twilios(&token, &url, &body, &given));
-        prop_assert!(!signature::is_metas(&token, body.as_bytes(), &given));
-    }
+        let _ = signature::shown(&url);
+        Ok(())
+    });
+}
 
-    #[test]
-    fn signatures_of_urls(
-        url in "https?://([a-z]{1,3}(:[a-z]{0,3})?@)?([a-z]{1,8}|\\[::1\\])(:[0-9]{0,5})?(/[a-z%']{0,8})?(\\?[a-z=&+%' ]{0,20})?(#x)?",
-    ) {
-        prop_assert!(!signature::is_twilios("12345", &url, "a=b", "AAAAAAAAAAAAAAAAAAAAAAAAAAA="));
-    }
+#[test]
+fn metas_signatures() {
+    let signature = prop_oneof![".{0,80}", "sha256=[0-9a-fA-F]{0,70}", "sha256=[0-9a-f]{64}"];
+    fuzz((".{1,40}", prop::collection::vec(any::<u8>(), 0..300), signature), |(secret, body, given)| {
+        prop_assert!(!signature::is_metas(&secret, &body, &given));
+        Ok(())
+    });
 }
 
 /// Bodies of a megabyte that are made of one thing over and over.
