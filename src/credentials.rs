@@ -16,7 +16,9 @@ use crate::twilio::account::{Accounts, is_account};
 use crate::twilio::client::base_url;
 use file::Secrets;
 use secrecy::{ExposeSecret, SecretString};
+use signers::Signers;
 use std::path::Path;
+use std::rc::Rc;
 
 const HINT: &str = "Set msgstatus.credentials_file, or msgstatus.twilio_account_sid and msgstatus.twilio_auth_token, in \
                     postgresql.conf and reload; or TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN in the environment of the server.";
@@ -66,13 +68,11 @@ fn one_account() -> Result<(String, SecretString)> {
 /// Is something signed with the auth token of this account? The only account that there is speaks for all.
 pub fn is_signed_by_account(account: &str, is_signed: impl Fn(&str) -> bool) -> Result<bool> {
     let Some(file) = gucs::credentials_file() else {
-        let (_, token) = one_account()?;
+        let (_, token) = one_account().map_err(|fault| Fault { code: Code::NotReady, ..fault })?;
         return Ok(is_signed(token.expose_secret()));
     };
-    let signers = signers::of_file(Path::new(&file)).map_err(bad_file)?;
-    signers.account(account, is_signed).ok_or_else(|| {
-        let account =
-            if account.is_empty() { "an account that the body does not name".to_owned() } else { account.to_owned() };
+    signers(&file)?.account(account, is_signed).ok_or_else(|| {
+        let account = if account.is_empty() { "an account that the body does not name" } else { account };
         Fault::new(
             Code::BadCredentials,
             format!("there is no auth token of {account}"),
@@ -86,7 +86,7 @@ pub fn is_signed_by_account(account: &str, is_signed: impl Fn(&str) -> bool) -> 
 /// that of the settings, else that of the environment.
 pub fn is_signed_by_app(is_signed: impl Fn(&str) -> bool) -> Result<bool> {
     if let Some(file) = gucs::credentials_file()
-        && let Some(signed) = signers::of_file(Path::new(&file)).map_err(bad_file)?.app(&is_signed)
+        && let Some(signed) = signers(&file)?.app(&is_signed)
     {
         return Ok(signed);
     }
@@ -112,6 +112,12 @@ fn bad_file(why: String) -> Fault {
         why,
         "The file has one table per Account SID, and nobody but the server's user may have access to it: chmod 0600.",
     )
+}
+
+/// Whose signatures a file vouches for. Its being unusable says nothing of whoever sent a request: for a web handler that is
+/// an error of the server's.
+fn signers(file: &str) -> Result<Rc<Signers>> {
+    signers::of_file(Path::new(file)).map_err(|why| Fault { code: Code::NotReady, ..bad_file(why) })
 }
 
 /// The error for an account without credentials.

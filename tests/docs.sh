@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # usage: tests/docs.sh [--write] [DOCUMENT...]
-# The documentation: runs every SQL example of these documents (README.md and doc/msgstatus.md), each document in a fresh
+# The documentation: runs every SQL example of these documents (README.md, doc/msgstatus.md, doc/webhooks.md), each document in a fresh
 # database and each block in a session of its own, in order, and compares what psql prints with the text block that
 # follows.
 #   ```sql         must run without an error
@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 write=
 if [ "${1:-}" = --write ]; then write=1; shift; fi
-[ $# -gt 0 ] || set -- README.md doc/msgstatus.md
+[ $# -gt 0 ] || set -- README.md doc/msgstatus.md doc/webhooks.md
 database=msgstatus_docs_$$
 rendered=$(mktemp)
 # A role outlives its database; this is the only one that the documents make.

@@ -1,15 +1,20 @@
 //! Twilio's status callbacks: a form (Twilio, "Track the message status of outbound messages").
 
 use super::event::{Event, Parsed, error, refuse};
+use crate::twilio::account::is_account;
 use serde_json::{Map, Value};
 
 /// What every request of Twilio's to an application says.
 const ACCOUNT: [&str; 2] = ["AccountSid", "ParentAccountSid"];
 
+/// Longer than any Account SID.
+const LONGEST_ACCOUNT: usize = 64;
+
 /// Whose request it is, as its body says: with this account's token it has to be signed.
 pub fn account(body: &str) -> Option<String> {
-    let fields = url::form_urlencoded::parse(body.trim().as_bytes());
-    fields.into_iter().find(|(name, _)| name == ACCOUNT[0]).map(|(_, sid)| sid.trim().to_owned())
+    let mut fields = url::form_urlencoded::parse(body.trim().as_bytes());
+    let sid = fields.find(|(name, _)| name == ACCOUNT[0])?.1.trim().to_owned();
+    (is_account(&sid) && sid.len() <= LONGEST_ACCOUNT).then_some(sid)
 }
 
 /// Reads the raw body of a callback. Parameters that are not known are kept; one that is there several times has all of its

@@ -283,7 +283,7 @@ fn a_file_vouches_for_callbacks() {
     assert_eq!(alone.expect("a verdict").as_deref(), Some("duplicate"));
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("permissions");
     let (code, text) = signed::whatsapp(&mut client, "SM1", "of the environment").expect_err("an open file");
-    assert!(code == "28000" && text.contains("0600"), "{text}");
+    assert!(code == "55000" && text.contains("0600"), "{text}");
     assert!(!server.log().contains("secret-"));
 }
 
