@@ -69,11 +69,11 @@ SELECT msgstatus.create_tables('app', 'own', 'own_log');
 SELECT msgstatus.detach('app.own', 'app.own_log');
 SELECT msgstatus.attach('app.own', 'app.own_log', policy => 'read_loses', on_regression => 'error', level => 'row', poll => 'hourly');
 -- Other columns, and two messages tables on one log.
-CREATE TABLE app.people (id bigint PRIMARY KEY, state msgstatus.delivery_status DEFAULT 'queued', sent_on timestamp, note varchar(8));
+CREATE TABLE app.people (id bigint PRIMARY KEY, state msgstatus.delivery_status DEFAULT 'queued', sent_on timestamp, note varchar(8), call text UNIQUE);
 CREATE TABLE app.more_people (id bigint PRIMARY KEY, status msgstatus.delivery_status DEFAULT 'queued');
 CREATE TABLE app.calls (id bigint, word text, at timestamptz DEFAULT '2024-01-01 10:00+00', code text);
 CREATE INDEX ON app.calls (id);
-SELECT msgstatus.attach('app.people', 'app.calls', 'id', 'id', 'state', 'word', '{"sent_at": "sent_on", "error_code": "note", "log.error_code": "code", "log.created_at": "at"}');
+SELECT msgstatus.attach('app.people', 'app.calls', 'id', 'id', 'state', 'word', '{"sid": "call", "sent_at": "sent_on", "error_code": "note", "log.error_code": "code", "log.created_at": "at"}');
 SELECT msgstatus.attach('app.more_people', 'app.calls', 'id', 'id', log_status => 'word', columns => '{"log.created_at": "at"}', policy => 'failure_wins');
 -- Renamed since.
 SELECT msgstatus.create_tables('app', 'old_name', 'old_log');
@@ -98,6 +98,9 @@ INSERT INTO app.own_log (sid, status) VALUES ('a', 'read'), ('a', 'sent'), ('b',
 INSERT INTO app.people (id) VALUES (1), (2);
 INSERT INTO app.more_people (id) VALUES (2), (3);
 INSERT INTO app.calls (id, word, code) VALUES (1, 'sent', 'longer than it'), (2, 'read', NULL), (2, 'failed', '1'), (3, 'sent', NULL);
+-- As the webhook functions keep what has no message yet.
+INSERT INTO msgstatus.waiting_callback (messages, sid, provider, status, payload, received_at)
+VALUES ('app.people', 'CA4', 'twilio', 'delivered', '{"CallSid": "CA4"}', '2024-01-01 10:07+00'), ('app.people', 'CA5', 'twilio', 'sent', NULL, DEFAULT);
 INSERT INTO app."new ""name""" (sid) VALUES ('a');
 INSERT INTO app.new_log (sid, status) VALUES ('a', 'sent');
 INSERT INTO new_schema.messages (sid) VALUES ('a');
@@ -134,6 +137,14 @@ s299|delivered' "$2" "
     "INSERT INTO \"By Month\" (sid) VALUES ('early'); SELECT sid, status FROM \"By Month\" WHERE sid = 'early'"
   sql "$1: a callback that came after it does too" 'restored|delivered' "$2" \
     "INSERT INTO app.messages (sid) VALUES ('restored'); SELECT sid, status FROM app.messages WHERE sid = 'restored'"
+  sql "$1: a callback that waited beside the log finds its message" '4|delivered|2024-01-01 10:07:00
+CA5
+1' "$2" \
+    "INSERT INTO app.people (id, call) VALUES (4, 'CA4'); SELECT id, state, sent_on FROM app.people WHERE id = 4;
+     SELECT sid FROM msgstatus.waiting_callback;
+     INSERT INTO msgstatus.waiting_callback (messages, sid, provider, status) VALUES ('app.people', 'CA6', 'twilio', 'sent');
+     DELETE FROM msgstatus.waiting_callback WHERE sid = 'CA6';
+     SELECT count(*) FROM app.calls WHERE id = 4"
   sql "$1: the guard stands" 'delivered' "$2" \
     "UPDATE app.messages SET status = 'queued' WHERE sid = 'restored' RETURNING status"
   sql "$1: on_regression is kept" 'MS001' "$2" \
@@ -219,7 +230,7 @@ for how in text custom; do
         PERFORM msgstatus.attach('app.messages', 'app.delivery_log');
         PERFORM msgstatus.attach('\"By Month\"', '\"By Month log\"');
         PERFORM msgstatus.attach('app.own', 'app.own_log', policy => 'read_loses', on_regression => 'error', level => 'row', poll => 'hourly');
-        PERFORM msgstatus.attach('app.people', 'app.calls', 'id', 'id', 'state', 'word', '{\"sent_at\": \"sent_on\", \"error_code\": \"note\", \"log.error_code\": \"code\", \"log.created_at\": \"at\"}');
+        PERFORM msgstatus.attach('app.people', 'app.calls', 'id', 'id', 'state', 'word', '{\"sid\": \"call\", \"sent_at\": \"sent_on\", \"error_code\": \"note\", \"log.error_code\": \"code\", \"log.created_at\": \"at\"}');
         PERFORM msgstatus.attach('app.more_people', 'app.calls', 'id', 'id', log_status => 'word', columns => '{\"log.created_at\": \"at\"}', policy => 'failure_wins');
         PERFORM msgstatus.attach('app.\"new \"\"name\"\"\"', 'app.new_log');
         PERFORM msgstatus.attach('new_schema.messages', 'new_schema.delivery_log');
