@@ -1,4 +1,5 @@
--- The catalogue's own trigger, which comes after its rows, and the function that reads it.
+-- The catalogue's own trigger, which comes after its rows, and the function that reads it. An upgrade script that changes the
+-- catalogue disables the trigger meanwhile, and leaves rows alone that are edited.
 
 CREATE FUNCTION msgstatus.error_code_trigger() RETURNS trigger
     LANGUAGE plpgsql

@@ -103,6 +103,19 @@ SELECT code, provider, title, class, retryable, basis, advice FROM msgstatus.err
 SELECT msgstatus.describe_error('30003');
 INSERT INTO msgstatus.error_code (code, title, class) VALUES ('1', 'x', 'weather');
 ROLLBACK;
+-- As an upgrade of the extension changes it: with the trigger off, and no row that is somebody's own.
+BEGIN;
+UPDATE msgstatus.error_code SET title = 'Ours' WHERE code = '30003' AND provider = 'twilio';
+INSERT INTO msgstatus.error_code (code, title) VALUES ('4711', 'Ours, too');
+ALTER TABLE msgstatus.error_code DISABLE TRIGGER error_code_edited;
+INSERT INTO msgstatus.error_code AS e (code, provider, title, class, retryable, basis)
+VALUES ('30003', 'twilio', 'Upgraded', 'handset', true, 'documented'), ('30004', 'twilio', 'Upgraded', 'consent', false, 'documented'),
+       ('4711', 'twilio', 'Upgraded', 'unknown', false, 'documented'), ('4712', 'twilio', 'New', 'unknown', false, 'documented')
+    ON CONFLICT (code, provider) DO UPDATE SET title = excluded.title, class = excluded.class, retryable = excluded.retryable,
+       basis = excluded.basis, advice = excluded.advice WHERE NOT e.edited;
+ALTER TABLE msgstatus.error_code ENABLE TRIGGER error_code_edited;
+SELECT code, title, edited FROM msgstatus.error_code WHERE code IN ('30003', '30004', '4711', '4712') AND provider = 'twilio' ORDER BY code;
+ROLLBACK;
 -- As a dump brings it back: edited rows take the places of those that came with the extension.
 BEGIN;
 COPY msgstatus.error_code (code, provider, title, class, retryable, basis, advice, edited) FROM stdin;
