@@ -8,7 +8,7 @@ cd "$clone"
 nn=$("${PG_CONFIG:?}" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
 
 output=$(mktemp) life=$(mktemp)
-trap 'rm -f "$output" "$life"; env -u PGHOST -u PGPORT scripts/cluster drop scenes "$nn" 2>/dev/null' EXIT
+trap 'rm -f "$output" "$life"; env -u PGHOST -u PGPORT "$clone/scripts/cluster" drop scenes "$nn" 2>/dev/null' EXIT
 tests/demo/scene >"$life"
 program=$(scripts/twilio)
 coproc twilio { exec "$program" --scene "$life"; }

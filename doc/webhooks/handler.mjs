@@ -1,4 +1,4 @@
-// Webhooks of Twilio and WhatsApp, with express and node-postgres. The database checks the signature, reads the body and
+// Webhooks of Twilio and WhatsApp with express and node-postgres. The database checks the signature, reads the body and
 // stores what it says; the application has only to pass on the request as it came. Its role needs nothing but
 //     GRANT EXECUTE ON FUNCTION msgstatus.twilio_callback, msgstatus.whatsapp_callback TO ...
 import { createHash, timingSafeEqual } from 'node:crypto';
@@ -14,14 +14,14 @@ const pool = new pg.Pool(); // PGHOST and the others say which server
 pool.on('error', (error) => console.error(error.message)); // an idle connection was lost: the next is a new one
 const app = express();
 
-// Twilio signs the URL that it was given, and a proxy may have changed Host: hence PUBLIC_URL. The body is the raw one.
+// Twilio signs the URL that it was given. Host says what a proxy or the sender made of it: hence PUBLIC_URL.
 app.post('/twilio', express.text({ type: 'application/x-www-form-urlencoded' }), async (req, res) => {
   const request = [PUBLIC_URL + req.originalUrl, req.body ?? '', req.get('X-Twilio-Signature')];
   await pool.query('SELECT msgstatus.twilio_callback($1, $2, $3)', request);
   res.status(204).end();
 });
 
-// Meta signs the bytes: JSON that was parsed and written again is not what it signed. One webhook may have 1000 statuses.
+// Meta signs the bytes: JSON that was parsed and written again has others. A webhook may have 1000 statuses.
 app.post('/whatsapp', express.raw({ type: 'application/json', limit: '3mb' }), async (req, res) => {
   await pool.query('SELECT msgstatus.whatsapp_callback($1, $2)', [req.body, req.get('X-Hub-Signature-256')]);
   res.status(204).end();

@@ -1,4 +1,4 @@
-# Webhooks of Twilio and WhatsApp, with Flask and psycopg. The database checks the signature, reads the body and stores
+# Webhooks of Twilio and WhatsApp with Flask and psycopg. The database checks the signature, reads the body and stores
 # what it says; the application has only to pass on the request as it came. Its role needs nothing but
 #     GRANT EXECUTE ON FUNCTION msgstatus.twilio_callback, msgstatus.whatsapp_callback TO ...
 import hmac
@@ -13,8 +13,8 @@ VERIFY_TOKEN = os.environ["WHATSAPP_VERIFY_TOKEN"]  # as entered in Meta's dashb
 
 app = Flask(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 3 * 1024 * 1024  # a webhook of Meta's may have 1000 statuses
-# PGHOST and the others say which server. A connection that was lost is replaced.
-pool = ConnectionPool(check=ConnectionPool.check_connection, timeout=5, open=True)
+# PGHOST and the others say which server. check replaces connections that were lost.
+pool = ConnectionPool(min_size=1, max_size=10, timeout=5, check=ConnectionPool.check_connection, open=True)
 
 
 def store(call, *parameters):
@@ -25,7 +25,7 @@ def store(call, *parameters):
 
 @app.post("/twilio")
 def twilio():
-    # Twilio signs the URL that it was given, and a proxy may have changed Host: hence PUBLIC_URL. The body is the raw one.
+    # Twilio signs the URL that it was given. Host says what a proxy or the sender made of it: hence PUBLIC_URL.
     query = request.query_string.decode()
     url = PUBLIC_URL + request.path + (query and "?" + query)
     signature = request.headers.get("X-Twilio-Signature")
@@ -34,7 +34,7 @@ def twilio():
 
 @app.post("/whatsapp")
 def whatsapp():
-    # Meta signs the bytes: JSON that was parsed and written again is not what it signed.
+    # Meta signs the bytes: JSON that was parsed and written again has others.
     signature = request.headers.get("X-Hub-Signature-256")
     return store("SELECT msgstatus.whatsapp_callback(%s, %s)", request.get_data(), signature)
 

@@ -42,21 +42,24 @@ SCHEMES = ["https"] * 3 + ["http"]
 USERS = [""] * 6 + ["user@", "user:pass@", "us%40er:p%C3%A4ss@"]
 HOSTS = ["example.com", "Hooks.Example.COM", "203.0.113.7", "localhost", "[2001:db8::1]"]
 PORTS = [""] * 4 + [":443", ":80", ":8443", ":1"]
-PATHS = ["", "/", "/twilio", "/a/b.php", "/caf%C3%A9/x%2Fy", "/café", "/a;v=1/b", "/~a/b@c:d", "/a//b/", "/%7ea", "/a/../b"]
+PATHS = [
+    "", "/", "/twilio", "/a/b.php", "/caf%C3%A9/x%2Fy", "/café", "/a;v=1/b", "/~a/b@c:d", "/a//b/", "/%7ea", "/a/../b",
+]
 QUERIES = [None] * 6 + [
-    "", "foo=1&bar=2", "b=2&a=1&b=1", "name=Zo%C3%AB+%F0%9F%9A%95", "name=zo%c3%ab", "name=Zoë&🚕=1", "Body=It's+amazing",
-    "Body=It%27s%20amazing", "a=&b&=c&&", "x=%2B&y=a+b&z=a%20b", "u=https://example.com/?a=b?c", 'q="<a b>"', "p=100%",
-    "sip=sip:1@203.0.113.7", "xbodySHA256=00", "bodysha256=00", "a=bodySHA256", "bodySHA256%20=00", "b[0]=1&b[]=2", "a;b=1",
-]  # fmt: skip
+    "", "foo=1&bar=2", "b=2&a=1&b=1", "name=Zo%C3%AB+%F0%9F%9A%95", "name=zo%c3%ab", "name=Zoë&🚕=1", "a=&b&=c&&",
+    "Body=It's+amazing", "Body=It%27s%20amazing", "x=%2B&y=a+b&z=a%20b", "u=https://example.com/?a=b?c", 'q="<a b>"',
+    "p=100%", "sip=sip:1@203.0.113.7", "b[0]=1&b[]=2", "a;b=1", "xbodySHA256=00", "bodysha256=00", "a=bodySHA256",
+    "bodySHA256%20=00",
+]
 FRAGMENTS = [""] * 12 + ["#ct=2000", "#rp=5xx&rc=2", "#"]
 NAMES = [
-    "AccountSid", "MessageSid", "MessageStatus", "To", "Body", "B", "Bo", "body", "NumMedia", "a b", "a+b", "é", "名前", "🚕",
-    "ﬁ", "x=y", "x&y", "100%", "",
-]  # fmt: skip
+    "AccountSid", "MessageSid", "MessageStatus", "To", "Body", "B", "Bo", "body", "NumMedia", "a b", "a+b", "é", "名前",
+    "🚕", "ﬁ", "x=y", "x&y", "100%", "",
+]
 VALUES = [
-    "", "", "delivered", "+12025550101", "AC0123", "1+1=2 & more", "100%", "a b", "  a ", "ñandú", "日本語", "🚕", "ﬁ", "e\u0301",
-    "a\r\nb", "\0", "%2B", "y", "dy", "~!*()'\"-_.",
-]  # fmt: skip
+    "", "", "delivered", "+12025550101", "AC0123", "1+1=2 & more", "100%", "a b", "  a ", "ñandú", "日本語", "🚕", "ﬁ",
+    "e\u0301", "a\r\nb", "\0", "%2B", "y", "dy", "~!*()'\"-_.",
+]
 
 
 def some_form(rng):
@@ -102,24 +105,30 @@ def with_hash(rng, url, body):
 
 # --- ways to write a URL -----------------------------------------------------------------------------------------
 
-URL = re.compile(r"(?P<scheme>https?)://(?P<user>[^/?#]*@)?(?P<host>\[[^]]*\]|[^:/?#]*)(?P<port>:\d+)?(?P<rest>[^#]*)(#.*)?", re.S)
+URL = re.compile(
+    r"(?P<scheme>https?)://(?P<user>[^/?#]*@)?(?P<host>\[[^]]*\]|[^:/?#]*)(?P<port>:\d+)?(?P<rest>[^#]*)(#.*)?", re.S
+)
 
 
 def written(url, port=None, scheme=None, rest=None):
     """The URL without its fragment, with what is given instead of its own."""
-    parts = URL.fullmatch(url)
-    given = {"port": port, "scheme": scheme, "rest": rest}
-    scheme, port, rest = (parts[name] or "" if given[name] is None else given[name] for name in ("scheme", "port", "rest"))
-    return f"{scheme}://{parts['user'] or ''}{parts['host']}{port}{rest}"
+    own = URL.fullmatch(url)
+    port = own["port"] or "" if port is None else port
+    rest = own["rest"] if rest is None else rest
+    return f"{scheme or own['scheme']}://{own['user'] or ''}{own['host']}{port}{rest}"
 
 
 def default_port(url):
     return ":443" if url.startswith("https") else ":80"
 
 
+def rest_of(url):
+    return URL.fullmatch(url)["rest"]
+
+
 def path_and_query(url):
-    path, mark, query = URL.fullmatch(url)["rest"].partition("?")
-    return path, mark, query
+    """The path, the ? if there is one, and what is behind it."""
+    return rest_of(url).partition("?")
 
 
 def as_browsers_do(query):
@@ -129,12 +138,10 @@ def as_browsers_do(query):
 
 def as_querystring_does(query):
     """Node's querystring, there and back."""
-    fields = {}
-    for field in filter(None, query.split("&")):
-        name, _, value = (urllib.parse.unquote(part.replace("+", " ")) for part in field.partition("="))
-        fields.setdefault(name, []).append(value)
-    quoted = {name: [urllib.parse.quote(text, safe="!'()*~") for text in [name, *values]] for name, values in fields.items()}
-    return "&".join(f"{name}={value}" for name, *values in quoted.values() for value in values)
+    fields = collections.defaultdict(list)
+    for name, value in urllib.parse.parse_qsl(query, keep_blank_values=True):
+        fields[name].append(value)
+    return urllib.parse.urlencode(fields, doseq=True, quote_via=urllib.parse.quote, safe="!'()*~")
 
 
 def rewritten(url, encode):
@@ -142,7 +149,8 @@ def rewritten(url, encode):
     return written(url, rest=path + mark + encode(query))
 
 
-# What Twilio may have signed of a URL. The first three are said to be its ways.
+# What may have been signed of a URL. The first three are how Twilio does it, as its SDKs have it.
+RIGHT = ["as it is", "without port", "with port"]
 SPELLINGS = {
     "as it is": lambda url: written(url),
     "without port": lambda url: written(url, port=""),
@@ -150,14 +158,16 @@ SPELLINGS = {
     "with fragment": lambda url: url,
     "query as browsers write it": lambda url: rewritten(url, as_browsers_do),
     "query as querystring writes it": lambda url: rewritten(url, as_querystring_does),
-    "with the path /": lambda url: written(url, rest=(path_and_query(url)[0] or "/") + "".join(path_and_query(url)[1:])),
-    "without the ?": lambda url: written(url, rest="".join(path_and_query(url)).removesuffix("?")),
-    # None of its ways.
+    "with the path /": lambda url: written(url, rest=re.sub(r"^(?!/)", "/", rest_of(url))),
+    "without the ?": lambda url: written(url, rest=rest_of(url).removesuffix("?")),
+    # The rest is somebody else's.
     "of another port": lambda url: written(url, port=":8080"),
     "of the other scheme": lambda url: written(url, scheme="http" if url.startswith("https") else "https"),
-    "of another path": lambda url: written(url, rest="/x" + "".join(path_and_query(url))),
-    "of another query": lambda url: written(url, rest="".join(path_and_query(url)) + ("&z" if "?" in url else "?z")),
+    "of another path": lambda url: written(url, rest="/x" + rest_of(url)),
+    "of another query": lambda url: written(url, rest=rest_of(url) + ("&z" if "?" in rest_of(url) else "?z")),
 }
+
+LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"  # base64's, in its order
 
 # What is done to a signature.
 DAMAGES = {
@@ -166,13 +176,17 @@ DAMAGES = {
     "empty": lambda signature: "",
     "longer": lambda signature: signature + "AAAA",
     "without padding": lambda signature: signature.rstrip("="),
-    "other bits in the padding": lambda signature: signature[:-2] + string.ascii_letters[-1] + "=",
+    "other bits in the padding": lambda signature: signature[:-2] + LETTERS[LETTERS.index(signature[-2]) | 1] + "=",
     "one letter": lambda signature: ("A" if signature[0] != "A" else "B") + signature[1:],
     "hexadecimal": lambda signature: base64.b64decode(signature).hex(),
     "other letters": lambda signature: signature.replace("=", "") + "-_",
     "not ASCII": lambda signature: "é" + signature[1:],
     "with blanks": lambda signature: f" {signature}\n",
 }
+
+OTHERS = ["of another token", "of another body"]
+WRONG = [what for what in [*SPELLINGS, *DAMAGES, *OTHERS] if what in DAMAGES or what.startswith("of ")]
+WRONG.remove("with blanks")
 
 
 def signed(token, url, params):
@@ -196,27 +210,25 @@ def some_case(rng):
     def sign(spelling, with_token=token, params=pairs):
         return signed(with_token, SPELLINGS[spelling](url), params)
 
-    what = rng.choice(["right"] * 4 + ["spelled"] * 5 + ["damaged"] * 2 + ["token", "body", "body"])
+    what = rng.choice(["right"] * 4 + ["spelled"] * 5 + ["damaged"] * 2 + OTHERS)
     if what == "right":
-        signature = sign(what := rng.choice(["as it is", "without port", "with port"]))
+        signature = sign(what := rng.choice(RIGHT))
     elif what == "spelled":
         signature = sign(what := rng.choice(list(SPELLINGS)))
     elif what == "damaged":
         what = rng.choice(list(DAMAGES))
         signature = DAMAGES[what](sign("as it is"))
-    elif what == "token":
+    elif what == "of another token":
         signature = sign("as it is", with_token=token[1:] + "x")
-    elif hashed and rng.random() < 0.5:
-        # The signature holds, the body is another.
+    elif hashed:
+        # Either the URL is the one that was signed and the hash not the body's, or the other way round.
         signature = sign("as it is")
         body += " "
-    elif hashed:
-        # Of the body all right, but not in the URL that was signed.
-        signature = sign("as it is")
-        url = re.sub("bodySHA256=[0-9a-f]+", "bodySHA256=" + hashlib.sha256(b"{}").hexdigest(), url, count=1)
+        if rng.random() < 0.5:
+            url = re.sub("(?<=bodySHA256=)[0-9a-f]{64}", hashlib.sha256(body.encode()).hexdigest(), url, count=1)
     else:
-        other = rng.choice([pairs + [("More", "1")], pairs[1:], [(name, value + "x") for name, value in pairs]])
-        signature = sign("as it is", params=other)
+        others = [(name, value + "x") for name, value in pairs] or [("x", "")]
+        signature = sign("as it is", params=rng.choice([pairs + [("More", "1")], pairs + [("To", "0")], others]))
     return Case(token, url, body, signature, hashed, what)
 
 
@@ -240,8 +252,8 @@ def answers(conn, cases):
     return [answer for (answer,) in answers]
 
 
-def compare(cases, ours, theirs, reason):
-    """How often they differ, by the reason for it and by who says yes."""
+def differences(cases, ours, theirs, reason):
+    """How often they differ, by the reason for it and by who says yes. Without a reason they must not."""
     different = collections.Counter()
     for case, we, they in zip(cases, ours, theirs, strict=True):
         if we != they:
@@ -251,19 +263,139 @@ def compare(cases, ours, theirs, reason):
     return dict(different)
 
 
-def test_x(conn, cases, answers, tmp_path):
-    python = [python_says(c) for c in cases]
-    (tmp_path / "c").write_text(json.dumps([dataclasses.asdict(c) for c in cases]))
-    node = json.loads(subprocess.run(["node", os.environ["MSGSTATUS_NODE_DIR"] + "/validators.mjs", tmp_path / "c"], check=True, stdout=subprocess.PIPE).stdout)
-    print(sum(answers), sum(python), sum(node))
-    import pickle
-    pickle.dump((cases, answers, python, node), open("/tmp/h15/p", "wb"))
+# --- Twilio ------------------------------------------------------------------------------------------------------
 
 
-def python_says(case):
-    if case.hashed:
+def test_enough_is_right_and_enough_is_wrong(cases, answers):
+    """Else it would show little that they agree."""
+    for hashed in False, True:
+        these = [(case, answer) for case, answer in zip(cases, answers, strict=True) if case.hashed == hashed]
+        right = [answer for case, answer in these if case.what in RIGHT and case.token]
+        wrong = [answer for case, answer in these if case.what in WRONG]
+        assert len(right) > 500 and all(right)
+        assert len(wrong) > 500 and not any(wrong)
+
+
+# Why one says yes and the other no:
+BLANKS = "blanks"  # msgstatus trims the signature; HTTP servers have done so before
+NO_TOKEN = "no token"  # msgstatus takes nothing that is signed with an empty token: anybody could sign so
+FRAGMENT = "fragment"  # msgstatus leaves it out, as no request has one; the SDKs count it in if they are given it
+ENCODED = "encoded anew"  # the query as it was not given: see below
+BARE = "bare ?"  # Python's SDK drops a ? with nothing behind it
+COLON = "another colon"  # Python's SDK drops a port with all from the first colon on: the password's, the address's
+ORDER = "order"  # JavaScript sorts by UTF-16, where U+1F695 precedes U+FB01; msgstatus and Python by code points
+NO_PATH = "no path"  # Node's SDK also takes what was signed of the URL with the path /
+
+
+def common(case):
+    if case.what == "with blanks":
+        return BLANKS
+    if not case.token:
+        return NO_TOKEN
+    return FRAGMENT if "#" in case.url else None
+
+
+def python_reason(case):
+    parts = URL.fullmatch(case.url)
+    if reason := common(case):
+        return reason
+    if path_and_query(case.url)[1:] == ("?", ""):
+        return BARE
+    if parts["port"] and (":" in (parts["user"] or "") or "[" in parts["host"]):
+        return COLON
+    # It takes the query as it is and no other. msgstatus takes it as browsers encode it, too, as does Node's.
+    return ENCODED if case.what.startswith("query as ") else None
+
+
+def node_reason(case):
+    if reason := common(case):
+        return reason
+    pairs = {} if case.hashed else set(urllib.parse.parse_qsl(case.body, keep_blank_values=True))
+    if sorted(pairs) != sorted(pairs, key=lambda pair: [text.encode("utf-16-be") for text in pair]):
+        return ORDER
+    # It takes the query as its querystring encodes it, too, which msgstatus does not. If it takes the query as browsers
+    # encode it, then the host and the path must be as browsers write them, too, where msgstatus takes them as they are.
+    if case.what.startswith("query as "):
+        return ENCODED
+    return NO_PATH if case.what == "with the path /" and not path_and_query(case.url)[0] else None
+
+
+PYTHON = {
+    (BLANKS, "msgstatus"): 87, (NO_TOKEN, "they"): 22, (FRAGMENT, "msgstatus"): 400, (FRAGMENT, "they"): 26,
+    (BARE, "msgstatus"): 53, (BARE, "they"): 9, (COLON, "msgstatus"): 135, (ENCODED, "msgstatus"): 32,
+}
+NODE = {
+    (BLANKS, "msgstatus"): 87, (NO_TOKEN, "they"): 22, (FRAGMENT, "msgstatus"): 592, (FRAGMENT, "they"): 36,
+    (ORDER, "msgstatus"): 76, (ENCODED, "msgstatus"): 19, (ENCODED, "they"): 34, (NO_PATH, "they"): 10,
+}
+
+
+def test_twilios_sdk_for_python(cases, answers):
+    def valid(case):
         params = case.body
-    else:
-        builder = EnvironBuilder(method="POST", data=case.body, content_type="application/x-www-form-urlencoded")
-        params = Request(builder.get_environ()).form
-    return RequestValidator(case.token).validate(case.url, params, case.signature)
+        if not case.hashed:
+            builder = EnvironBuilder(method="POST", data=case.body, content_type="application/x-www-form-urlencoded")
+            params = Request(builder.get_environ()).form  # as Flask gives it
+        return RequestValidator(case.token).validate(case.url, params, case.signature)
+
+    assert differences(cases, answers, map(valid, cases), python_reason) == PYTHON
+
+
+def test_twilios_sdk_for_node(cases, answers, tmp_path):
+    file = tmp_path / "cases.json"
+    file.write_text(json.dumps([dataclasses.asdict(case) for case in cases]))
+    script = pathlib.Path(os.environ["MSGSTATUS_NODE_DIR"], "validators.mjs")
+    theirs = json.loads(subprocess.run(["node", script, file], check=True, stdout=subprocess.PIPE).stdout)
+    assert differences(cases, answers, theirs, node_reason) == NODE
+
+
+# --- Meta --------------------------------------------------------------------------------------------------------
+
+CAPITALS = "capitals"  # msgstatus takes hexadecimal digits in capitals; Meta writes small ones
+
+HMAC = {(BLANKS, "msgstatus"): 83, (CAPITALS, "msgstatus"): 66, (NO_TOKEN, "they"): 173}
+
+
+def test_metas_signature(conn):
+    rng = random.Random(SEED)
+
+    def some(length):
+        return bytes(rng.randrange(256) for _ in range(length))
+
+    cases = []
+    for _ in range(2000):
+        secret = rng.choice(["", "hush", "ñ🚕", some(16).hex(), some(40).hex()])
+        body = rng.choice([b"", some(1), some(rng.randrange(300)), rb'{"a": "caf\u00e9"}', '{"a": "café"}'.encode()])
+        right = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        given = {
+            "right": right,
+            "of another secret": "sha256=" + hmac.new(b"other", body, hashlib.sha256).hexdigest(),
+            "of another body": "sha256=" + hmac.new(secret.encode(), body + b" ", hashlib.sha256).hexdigest(),
+            "of no secret": "sha256=" + hashlib.sha256(body).hexdigest(),
+            "sha1": "sha1=" + hmac.new(secret.encode(), body, hashlib.sha1).hexdigest(),
+            "named otherwise": right.replace("sha256", rng.choice(["sha1", "SHA256", "sha512", ""])),
+            "without its name": right.removeprefix("sha256="),
+            "truncated": right[: rng.randrange(len(right))],
+            "longer": right + rng.choice(["0", "00", "g"]),
+            "no digit": right[:-1] + rng.choice("gé "),
+            "in base64": "sha256=" + base64.b64encode(bytes.fromhex(right[7:])).decode(),
+            "in capitals": "sha256=" + right[7:].upper(),
+            "with blanks": f" {right}\n",
+        }
+        what = "right" if rng.random() < 0.4 else rng.choice(list(given))
+        cases.append((secret, body, given[what], right, what))
+
+    def reason(case):
+        secret, *_, what = case
+        return {"with blanks": BLANKS, "in capitals": CAPITALS}.get(what) or (None if secret else NO_TOKEN)
+
+    secrets, bodies, signatures, rights, _ = map(list, zip(*cases, strict=True))
+    ours = conn.execute(
+        """SELECT msgstatus.whatsapp_signature_valid(secret, body, signature)
+             FROM unnest(%s::text[], %s::bytea[], %s::text[]) WITH ORDINALITY AS c (secret, body, signature, n)
+            ORDER BY n""",
+        [secrets, bodies, signatures],
+    ).fetchall()
+    theirs = [given == right for given, right in zip(signatures, rights, strict=True)]
+    assert sum(theirs) > 500
+    assert differences(cases, [answer for (answer,) in ours], theirs, reason) == HMAC

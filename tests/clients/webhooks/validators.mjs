@@ -1,5 +1,5 @@
-// Answers with Twilio's SDK for Node: reads cases (token, url, body, signature), and whether their body has a hash in the
-// URL, from the file that is named; writes what becomes of each, in the same order.
+// Twilio's SDK for Node: reads cases from the file that is named, and writes which of them it takes for Twilio's. Where
+// a case says hashed, the body is no form and its hash is in the URL.
 import { readFileSync } from 'node:fs';
 import { parse } from 'node:querystring';
 import twilio from 'twilio';
