@@ -18,13 +18,13 @@ const app = express();
 app.post('/twilio', express.text({ type: 'application/x-www-form-urlencoded' }), async (req, res) => {
   const request = [PUBLIC_URL + req.originalUrl, req.body ?? '', req.get('X-Twilio-Signature')];
   await pool.query('SELECT msgstatus.twilio_callback($1, $2, $3)', request);
-  res.status(204).end();
+  res.end();
 });
 
 // Meta signs the bytes: JSON that was parsed and written again has others. A webhook may have 1000 statuses.
 app.post('/whatsapp', express.raw({ type: 'application/json', limit: '3mb' }), async (req, res) => {
   await pool.query('SELECT msgstatus.whatsapp_callback($1, $2)', [req.body, req.get('X-Hub-Signature-256')]);
-  res.status(204).end();
+  res.end();
 });
 
 // Meta asks once, when the URL is entered in its dashboard.
@@ -35,10 +35,11 @@ app.get('/whatsapp', (req, res) => {
   res.type('text/plain').send(String(challenge ?? ''));
 });
 
-// A wrong signature, a body that is no callback; after anything else the provider is to try again.
+// A wrong signature, a body that is no callback; after anything else the provider is to try again. (FATAL is a connection
+// that is refused, perhaps with 28000, too.)
 app.use((error, req, res, next) => {
   console.error(error.message);
-  res.status({ 28000: 403, 22023: 400 }[error.code] ?? 500).end();
+  res.status((error.severity === 'ERROR' && { 28000: 403, 22023: 400 }[error.code]) || 500).end();
 });
 
 app.listen(PORT, '127.0.0.1');

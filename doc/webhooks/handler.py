@@ -20,7 +20,7 @@ pool = ConnectionPool(min_size=1, max_size=10, timeout=5, check=ConnectionPool.c
 def store(call, *parameters):
     with pool.connection() as conn:
         conn.execute(call, parameters)
-    return "", 204
+    return ""
 
 
 @app.post("/twilio")

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
+use indexmap::IndexMap;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -13,25 +14,31 @@ const BODY_HASH: &str = "bodySHA256";
 
 /// Is this Twilio's signature (the header X-Twilio-Signature) of a request to this URL with this body?
 ///
-/// The URL is the one that Twilio was given, with its query. Twilio signs it with the port or without, whichever, so both
-/// are tried, and with its query as browsers encode it. A form's parameters are appended to it, sorted by name, each value
-/// of a name once; a body that is no form is vouched for by its hash in the URL. With an empty token nothing is signed.
+/// The URL is the one that Twilio was given, with its query. A form's parameters are appended to it, sorted by name, each
+/// value of a name once; a body that is no form is vouched for by its hash in the URL. What Twilio's own libraries take for
+/// the same URL is taken for it here ([`spellings`]). With an empty token nothing is signed.
 pub fn is_twilios(token: &str, url: &str, body: &str, signature: &str) -> bool {
     let Ok(signature) = BASE64.decode(signature.trim()) else { return false };
-    let url = url.split_once('#').map_or(url, |(url, _)| url);
-    let hash = query(url).and_then(|query| {
+    let urls = spellings(url);
+    // All of them are looked at: which one it was is nobody's business.
+    let is_signed = |parameters: &str| {
+        urls.iter().fold(false, |signed, url| {
+            signed | mac::<Hmac<Sha1>>(token.as_bytes(), &[url.as_bytes(), parameters.as_bytes()], &signature)
+        })
+    };
+    let hash = url.split_once('#').map_or(url, |(url, _)| url).split_once('?').and_then(|(_, query)| {
         url::form_urlencoded::parse(query.as_bytes())
             .find(|(name, _)| name == BODY_HASH)
             .map(|(_, hash)| hash.into_owned())
     });
-    let parameters = if hash.is_some() { String::new() } else { parameters(body) };
-    let mut is_signed = false;
-    for url in spellings(url) {
-        // All of them are looked at: which one it was is nobody's business.
-        is_signed |= mac::<Hmac<Sha1>>(token.as_bytes(), &[url.as_bytes(), parameters.as_bytes()], &signature);
+    let parameters = parameters(body);
+    match hash {
+        // A form has parameters: without any, everybody who has seen the signature of another body could send this one.
+        Some(hash) => {
+            is_signed("") & same_hash(&hash, body.as_bytes()) | is_signed(&parameters) & !parameters.is_empty()
+        }
+        None => is_signed(&parameters),
     }
-    let is_body = hash.is_none_or(|hash| same_hash(&hash, body.as_bytes()));
-    is_signed & is_body
 }
 
 /// Is this Meta's signature (the header X-Hub-Signature-256) of this body?
@@ -80,10 +87,6 @@ fn parameters(body: &str) -> String {
     })
 }
 
-fn query(url: &str) -> Option<&str> {
-    url.split_once('?').map(|(_, query)| query)
-}
-
 /// A URL that may be shown: without its user and password, and without its query, which may hold secrets.
 pub fn shown(url: &str) -> String {
     let (start, query) = url.split_once(['?', '#']).map_or((url, ""), |(start, _)| (start, " (and its query)"));
@@ -93,36 +96,75 @@ pub fn shown(url: &str) -> String {
     format!("{scheme}://{host}{path}{query}")
 }
 
-/// The ways in which Twilio may have spelled a URL: with and without its port, its query as given and as browsers write it.
+/// The ways in which Twilio may have spelled a URL before it signed it: with and without the port, whichever (as of their
+/// libraries, "signature generation on the back end is inconsistent"); with the query as given, as browsers write it, or as
+/// Node's querystring does; with the path / where none is given. A fragment is not signed, but may have been.
 fn spellings(url: &str) -> Vec<String> {
-    let mut spellings = Vec::with_capacity(4);
-    for url in [Some(url.to_owned()), rewritten(url)].into_iter().flatten() {
-        let Some((scheme, rest)) = url.split_once("://") else {
-            spellings.push(url);
-            continue;
-        };
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let host_at = authority.rfind('@').map_or(0, |at| at + 1);
-        // The last colon of an address in brackets is none of a port's.
-        let after_brackets = authority[host_at..].rfind(']').map_or(host_at, |at| host_at + at);
-        let colon = authority[after_brackets..].rfind(':').map(|at| after_brackets + at);
-        let (host, port) = match colon {
-            Some(at) => (&authority[..at], &authority[at + 1..]),
-            None => (authority, if scheme.eq_ignore_ascii_case("https") { "443" } else { "80" }),
-        };
-        spellings.push(format!("{scheme}://{host}{path}"));
-        spellings.push(format!("{scheme}://{host}:{port}{path}"));
+    let mut spellings: Vec<String> = Vec::with_capacity(4);
+    let (bare, fragment) = url.split_once('#').map_or((url, None), |(bare, fragment)| (bare, Some(fragment)));
+    let (start, query) = bare.split_once('?').map_or((bare, None), |(start, query)| (start, Some(query)));
+    let Some((scheme, rest)) = start.split_once("://") else { return vec![bare.to_owned()] };
+    let scheme = scheme.to_ascii_lowercase();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host_at = authority.rfind('@').map_or(0, |at| at + 1);
+    // The last colon of an address in brackets is none of a port's.
+    let after_brackets = authority[host_at..].rfind(']').map_or(host_at, |at| host_at + at);
+    let colon = authority[after_brackets..].rfind(':').map(|at| after_brackets + at);
+    let (host, port) = match colon {
+        Some(at) => (&authority[..at], &authority[at + 1..]),
+        None => (authority, if scheme == "https" { "443" } else { "80" }),
+    };
+    let queries = match query {
+        None => vec![String::new()],
+        Some("") => vec!["?".to_owned(), String::new()],
+        Some(query) => {
+            let other = [as_browsers_do(bare), Some(as_querystring_does(query))];
+            [Some(query.to_owned())].into_iter().chain(other).flatten().map(|query| format!("?{query}")).collect()
+        }
+    };
+    let paths = if path.is_empty() { vec!["", "/"] } else { vec![path] };
+    let fragment = fragment.map(|fragment| format!("#{fragment}"));
+    for host in [host.to_owned(), format!("{host}:{port}")] {
+        for path in &paths {
+            for query in &queries {
+                for fragment in [Some(""), fragment.as_deref()].into_iter().flatten() {
+                    let spelled = format!("{scheme}://{host}{path}{query}{fragment}");
+                    if !spellings.contains(&spelled) {
+                        spellings.push(spelled);
+                    }
+                }
+            }
+        }
     }
     spellings
 }
 
-/// The URL with its query encoded as the URL standard has it, if that is another.
-fn rewritten(url: &str) -> Option<String> {
-    let (before, given) = url.split_once('?')?;
-    let parsed = url::Url::parse(url).ok()?;
-    let query = parsed.query()?;
-    (query != given).then(|| format!("{before}?{query}"))
+/// The query as the URL standard has it encoded.
+fn as_browsers_do(url: &str) -> Option<String> {
+    url::Url::parse(url).ok()?.query().map(str::to_owned)
+}
+
+/// The query taken apart and put together by Node's querystring, as its older programs did.
+fn as_querystring_does(query: &str) -> String {
+    // What querystring.escape leaves as it is.
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"!'()*-._~".contains(&b);
+    let escaped = |text: &str| {
+        text.bytes().fold(String::with_capacity(text.len()), |mut all, b| {
+            if plain(b) {
+                all.push(char::from(b))
+            } else {
+                all.push_str(&format!("%{b:02X}"))
+            }
+            all
+        })
+    };
+    // The values of a name stand together, where its first stood.
+    let mut fields: IndexMap<Cow<str>, Vec<Cow<str>>> = IndexMap::new();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        fields.entry(name).or_default().push(value);
+    }
+    let pairs = fields.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+    pairs.map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect::<Vec<_>>().join("&")
 }
 
 #[cfg(test)]
@@ -185,9 +227,53 @@ mod tests {
         let body = r#"{"property": "value", "boolean": true}"#;
         let signature = "a9nBmqA0ju/hNViExpshrM61xv4=";
         assert!(valid(&format!("{U}&bodySHA256={hash}"), body, signature));
-        assert!(!valid(&format!("{U}&bodySHA256={hash}"), &body.replace("true", "false"), signature));
+        for other in [&body.replace("true", "false"), "", "&", "{}"] {
+            assert!(!valid(&format!("{U}&bodySHA256={hash}"), other, signature), "{other}");
+        }
+        // A form may have it in its URL, too.
+        let url = format!("{U}&bodySHA256={hash}");
+        assert!(valid(&url, P, &BASE64.encode(sign(&url, P))));
         let alone = format!("https://mycompany.com/myapp.php?bodySHA256={hash}");
         assert!(valid(&alone, body, "y77kIzt2vzLz71DgmJGsen2scGs="));
+    }
+
+    #[test]
+    fn what_is_the_same_url_is_taken_for_it() {
+        let signature = |url: &str| BASE64.encode(sign(url, P));
+        for (given, signed) in [
+            ("https://example.com/?Body=It%27s%20me", "https://example.com/?Body=It's%20me"),
+            ("https://example.com/?a=1&b=2&a=3+4", "https://example.com/?a=1&a=3%204&b=2"),
+            ("https://example.com/?a=@b:c", "https://example.com/?a=%40b%3Ac"),
+            ("https://example.com", "https://example.com/"),
+            ("https://example.com?a=b", "https://example.com:443/?a=b"),
+            ("HTTPS://example.com/x", "https://example.com/x"),
+            ("https://example.com/x?", "https://example.com/x"),
+            ("https://example.com/x?", "https://example.com:443/x?"),
+            ("https://example.com/x#rc=2", "https://example.com:443/x#rc=2"),
+            ("https://[::1]:8443/x", "https://[::1]/x"),
+            ("https://user:pass@[::1]/x", "https://user:pass@[::1]:443/x"),
+        ] {
+            assert!(valid(given, P, &signature(signed)), "{given}, signed as {signed}");
+        }
+        for (given, signed) in [
+            ("https://example.com/x", "https://example.com/X"),
+            ("https://example.com/x", "http://example.com/x"),
+            ("https://example.com/x", "https://example.com/x?"),
+            ("https://example.com/x", "https://example.com:80/x"),
+            ("https://example.com:8443/x", "https://example.com:443/x"),
+            ("https://example.com/?a=1&b=2", "https://example.com/?b=2&a=1"),
+            ("https://user@example.com/x", "https://example.com/x"),
+        ] {
+            assert!(!valid(given, P, &signature(signed)), "{given}, signed as {signed}");
+        }
+        assert_eq!(spellings("https://example.com/twilio?tenant=17").len(), 2, "usually the port is all");
+    }
+
+    fn sign(url: &str, body: &str) -> Vec<u8> {
+        let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(b"12345").unwrap_or_else(|_| unreachable!());
+        mac.update(url.as_bytes());
+        mac.update(parameters(body).as_bytes());
+        mac.finalize().into_bytes().to_vec()
     }
 
     #[test]

@@ -279,12 +279,12 @@ def test_enough_is_right_and_enough_is_wrong(cases, answers):
 # Why one says yes and the other no:
 BLANKS = "blanks"  # msgstatus trims the signature; HTTP servers have done so before
 NO_TOKEN = "no token"  # msgstatus takes nothing that is signed with an empty token: anybody could sign so
-FRAGMENT = "fragment"  # msgstatus leaves it out, as no request has one; the SDKs count it in if they are given it
+FRAGMENT = "fragment"  # msgstatus also takes what was signed without it, as Twilio does; the SDKs count it in if given it
 ENCODED = "encoded anew"  # the query as it was not given: see below
-BARE = "bare ?"  # Python's SDK drops a ? with nothing behind it
+BARE = "bare ?"  # a ? with nothing behind it: Python's SDK drops it, Node's does not, msgstatus takes both
 COLON = "another colon"  # Python's SDK drops a port with all from the first colon on: the password's, the address's
 ORDER = "order"  # JavaScript sorts by UTF-16, where U+1F695 precedes U+FB01; msgstatus and Python by code points
-NO_PATH = "no path"  # Node's SDK also takes what was signed of the URL with the path /
+NO_PATH = "no path"  # msgstatus also takes what was signed of the URL with the path /; Node's only with its own spelling
 
 
 def common(case):
@@ -301,9 +301,11 @@ def python_reason(case):
         return reason
     if path_and_query(case.url)[1:] == ("?", ""):
         return BARE
+    if case.what == "with the path /" and not path_and_query(case.url)[0]:
+        return NO_PATH
     if parts["port"] and (":" in (parts["user"] or "") or "[" in parts["host"]):
         return COLON
-    # It takes the query as it is and no other. msgstatus takes it as browsers encode it, too, as does Node's.
+    # It takes the query as it is and no other. msgstatus takes it as browsers encode it, too, and Node, as does Node's.
     return ENCODED if case.what.startswith("query as ") else None
 
 
@@ -313,20 +315,23 @@ def node_reason(case):
     pairs = {} if case.hashed else set(urllib.parse.parse_qsl(case.body, keep_blank_values=True))
     if sorted(pairs) != sorted(pairs, key=lambda pair: [text.encode("utf-16-be") for text in pair]):
         return ORDER
-    # It takes the query as its querystring encodes it, too, which msgstatus does not. If it takes the query as browsers
-    # encode it, then the host and the path must be as browsers write them, too, where msgstatus takes them as they are.
+    # If it takes the query encoded anew, then the host and the path must be as browsers write them, too, where msgstatus
+    # takes them as they are.
     if case.what.startswith("query as "):
         return ENCODED
-    return NO_PATH if case.what == "with the path /" and not path_and_query(case.url)[0] else None
+    if case.what == "with the path /" and not path_and_query(case.url)[0]:
+        return NO_PATH
+    return BARE if case.what == "without the ?" and path_and_query(case.url)[1:] == ("?", "") else None
 
 
+# What the SDKs take msgstatus takes, but for an empty token.
 PYTHON = {
-    (BLANKS, "msgstatus"): 87, (NO_TOKEN, "they"): 22, (FRAGMENT, "msgstatus"): 400, (FRAGMENT, "they"): 26,
-    (BARE, "msgstatus"): 53, (BARE, "they"): 9, (COLON, "msgstatus"): 135, (ENCODED, "msgstatus"): 32,
+    (BLANKS, "msgstatus"): 87, (NO_TOKEN, "they"): 22, (FRAGMENT, "msgstatus"): 434, (BARE, "msgstatus"): 53,
+    (COLON, "msgstatus"): 147, (ENCODED, "msgstatus"): 101, (NO_PATH, "msgstatus"): 17,
 }
 NODE = {
-    (BLANKS, "msgstatus"): 87, (NO_TOKEN, "they"): 22, (FRAGMENT, "msgstatus"): 592, (FRAGMENT, "they"): 36,
-    (ORDER, "msgstatus"): 76, (ENCODED, "msgstatus"): 19, (ENCODED, "they"): 34, (NO_PATH, "they"): 10,
+    (BLANKS, "msgstatus"): 87, (NO_TOKEN, "they"): 22, (FRAGMENT, "msgstatus"): 616, (BARE, "msgstatus"): 9,
+    (ORDER, "msgstatus"): 81, (ENCODED, "msgstatus"): 62, (NO_PATH, "msgstatus"): 6,
 }
 
 

@@ -224,7 +224,7 @@ def test_callbacks_in_any_order(handler, conn):
         ("SM2", "undelivered", ("ErrorCode", "30005")), ("SM1", "queued"), ("SM2", "sending"),
     ]
     for one in said:
-        assert handler.twilio(callback(*one)) == 204
+        assert handler.twilio(callback(*one)) == 200
         assert handler.headers.get("Content-Length", "0") == "0"
     # Twilio says no times, so these are when they came. What was delivered had been sent by then.
     one, two, three = (arrived(conn, sid) for sid in ("SM1", "SM2", "SM3"))
@@ -240,7 +240,7 @@ def test_the_payload_has_all_that_was_said(handler, conn):
         ("Tag", "one"), ("Tag", "two"), ("Tag", "one"), ("Empty", ""), ("Body", "a+b & c=d 100% «ñ» 🚕\n"),
         ("ñ & =", "name"), ("RawDlrDoneDate", "2506160903"),
     ]
-    assert handler.twilio(callback("SM1", "sent", *odd)) == 204
+    assert handler.twilio(callback("SM1", "sent", *odd)) == 200
     expected = {name: value for name, value in callback("SM1", "sent", *odd)}
     expected["Tag"] = ["one", "two", "one"]
     assert payloads(conn) == [expected]
@@ -271,7 +271,7 @@ def test_twilio_did_not_sign_it(handler, conn, forgery):
     add(conn, "SM1", "SM2")
     assert handler.twilio(FIELDS, **FORGERIES[forgery]) == 403
     assert is_untouched(conn)
-    assert handler.twilio(FIELDS) == 204
+    assert handler.twilio(FIELDS) == 200
     assert message(conn, "SM1")[0] == "delivered"
 
 
@@ -285,7 +285,7 @@ def test_the_host_that_was_asked_does_not_count(handler, conn):
     assert handler.request("POST", "/twilio", urllib.parse.urlencode(FIELDS), headers)[0] == 403
     assert is_untouched(conn)
     headers["X-Twilio-Signature"] = twilio_signature(FIELDS)
-    assert handler.request("POST", "/twilio", urllib.parse.urlencode(FIELDS), headers)[0] == 204
+    assert handler.request("POST", "/twilio", urllib.parse.urlencode(FIELDS), headers)[0] == 200
 
 
 @pytest.mark.parametrize("query", ["tenant=7&tenant=8", "b=%C3%A9+%26&a=%c3%a9", "a=x%20y?z=/&&=", "q", "a=b?"])
@@ -294,7 +294,7 @@ def test_a_query_in_the_url(handler, conn, query):
     target = f"/twilio?{query}"
     assert handler.twilio(FIELDS, target=f"{target}&c=1", signature=twilio_signature(FIELDS, target)) == 403
     assert is_untouched(conn)
-    assert handler.twilio(FIELDS, target=target) == 204
+    assert handler.twilio(FIELDS, target=target) == 200
     assert message(conn, "SM1")[0] == "delivered"
 
 
@@ -304,7 +304,7 @@ def test_an_inbound_message_is_no_status(handler, conn):
         ("AccountSid", ACCOUNT), ("From", "+12025550101"), ("To", "+12025550100"), ("Body", "STOP"), ("NumMedia", "0"),
         ("MessageSid", "SM1"), ("SmsMessageSid", "SM1"), ("SmsSid", "SM1"), ("SmsStatus", "received"),
     ]
-    assert handler.twilio(inbound) == 204
+    assert handler.twilio(inbound) == 200
     assert is_untouched(conn)
     assert handler.twilio(inbound, signature=None) == 403
 
@@ -340,7 +340,7 @@ def test_a_batch(handler, conn):
             again = json.dumps(json.loads(BATCH), ensure_ascii=escaped, separators=separators).encode()
             assert again != BATCH and whatsapp_signature(again) != whatsapp_signature(BATCH)
     add(conn, "wamid.1", "wamid.2", "wamid.3", provider="whatsapp")
-    assert handler.whatsapp(BATCH) == 204
+    assert handler.whatsapp(BATCH) == 200
     assert handler.headers.get("Content-Length", "0") == "0"
     at = [datetime.datetime.fromtimestamp(1750064700 + second, datetime.timezone.utc) for second in range(10)]
     assert message(conn, "wamid.1") == ("read", at[1], at[8], at[8], None, None)
@@ -357,7 +357,7 @@ def test_a_thousand_statuses(handler, conn):
     add(conn, *sids, provider="whatsapp")
     body = webhook(*({"id": sid, "status": "delivered", "timestamp": "1750064703", "more": "x" * 2500} for sid in sids))
     assert 2_500_000 < len(body) < 3 * 1024 * 1024
-    assert handler.whatsapp(body) == 204
+    assert handler.whatsapp(body) == 200
     assert conn.execute("SELECT status, count(*) FROM messages GROUP BY 1").fetchall() == [("delivered", 1000)]
     assert len(payloads(conn)) == 1000
 
@@ -380,7 +380,7 @@ def test_meta_did_not_sign_it(handler, conn, forgery):
     add(conn, "wamid.1", provider="whatsapp")
     assert handler.whatsapp(SENT, **META_FORGERIES[forgery]) == 403
     assert is_untouched(conn)
-    assert handler.whatsapp(SENT) == 204
+    assert handler.whatsapp(SENT) == 200
     assert message(conn, "wamid.1")[0] == "sent"
 
 
@@ -395,7 +395,7 @@ def test_what_customers_write_is_no_status(handler, conn):
     value = {"messaging_product": "whatsapp", "messages": [{"from": "1", "id": "wamid.1", "type": "text"}]}
     entry = {"id": "1", "changes": [{"field": "messages", "value": value}]}
     body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
-    assert handler.whatsapp(body) == 204
+    assert handler.whatsapp(body) == 200
     assert is_untouched(conn)
 
 
@@ -420,9 +420,9 @@ def test_no_subscription(handler, wrong):
 
 
 def test_callbacks_before_their_messages(handler, conn):
-    assert handler.twilio(callback("SM1", "undelivered", ("ErrorCode", "30003"))) == 204
-    assert handler.twilio(callback("SM1", "sent")) == 204
-    assert handler.whatsapp(SENT) == 204
+    assert handler.twilio(callback("SM1", "undelivered", ("ErrorCode", "30003"))) == 200
+    assert handler.twilio(callback("SM1", "sent")) == 200
+    assert handler.whatsapp(SENT) == 200
     waiting = conn.execute("SELECT message_key, word FROM msgstatus.unmatched() ORDER BY 1, 2").fetchall()
     assert waiting == [("SM1", "sent"), ("SM1", "undelivered"), ("wamid.1", "sent")]
     add(conn, "SM1")
@@ -453,7 +453,7 @@ def test_the_role_may_do_nothing_else(role, settings):
 
 
 def test_the_handlers_have_that_role(handler, conn):
-    assert handler.twilio(FIELDS) == 204
+    assert handler.twilio(FIELDS) == 200
     users = "SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name = %s"
     assert conn.execute(users, (ROLE,)).fetchall() == [(ROLE,)]
 
@@ -467,18 +467,58 @@ def test_what_the_database_can_not_do_now_is_to_be_tried_again(handler, conn):
     finally:
         conn.execute(f"GRANT EXECUTE ON FUNCTION {FUNCTIONS} TO {ROLE}")
     assert is_untouched(conn)
-    assert handler.twilio(FIELDS) == 204
-    assert handler.whatsapp(SENT) == 204
+    assert handler.twilio(FIELDS) == 200
+    assert handler.whatsapp(SENT) == 200
     assert message(conn, "SM1")[0] == "delivered"
 
 
 def test_connections_that_were_lost_are_replaced(handler, conn):
     add(conn, "SM1")
-    assert handler.twilio(FIELDS) == 204
+    assert handler.twilio(FIELDS) == 200
     theirs = "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity WHERE usename = %s"
     ended = conn.execute(theirs, (ROLE,)).fetchall()
     assert ended and all(row == (True,) for row in ended)
-    assert handler.twilio(FIELDS) == 204
-    assert handler.whatsapp(SENT) == 204
+    assert handler.twilio(FIELDS) == 200
+    assert handler.whatsapp(SENT) == 200
     assert handler.process.poll() is None
     assert len(payloads(conn)) == 3
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_who_may_not_connect_is_not_the_provider(command, settings, role, conn):
+    """PostgreSQL says 28000 of a login that it refuses, too."""
+    refused = Handler(COMMANDS[command], {"PGUSER": "msgstatus_test_nobody", "PGAPPNAME": ROLE})
+    try:
+        soon(refused.answers)
+        assert refused.twilio(FIELDS) == 500
+    finally:
+        refused.stop()
+
+
+def test_as_postgrest_calls_it(settings, role, conn):
+    """The wrappers of the manual: the body is the one unnamed argument, the headers are in a setting of the transaction."""
+    manual = (ROOT / "doc/webhooks.md").read_text()
+    wrappers = next(block for block in manual.split("```sql\n") if block.startswith("CREATE SCHEMA api;")).split("```")[0]
+    conn.execute("DROP SCHEMA IF EXISTS api CASCADE")
+    conn.execute(wrappers.replace("TO webhook", f"TO {ROLE}"))
+    add(conn, "SM1")
+
+    def call(function, body, **headers):
+        with psycopg.connect(user=role["PGUSER"], password=role["PGPASSWORD"]) as web:
+            web.execute("SELECT set_config('request.headers', %s, true)", (json.dumps({"host": "example.com", **headers}),))
+            web.execute(f"SELECT api.{function}(%s)", (body,), prepare=True)
+
+    form = urllib.parse.urlencode(FIELDS)
+    signature = {"x-twilio-signature": twilio_signature(FIELDS, base="https://callbacks.example.com")}
+    call("twilio", form, **signature)
+    call("whatsapp", SENT, **{"x-hub-signature-256": whatsapp_signature(SENT)})
+    assert message(conn, "SM1")[0] == "delivered"
+    assert len(payloads(conn)) == 2
+    for function, body, headers in [
+        ("twilio", form, {}), ("twilio", form + "&x=y", signature), ("whatsapp", SENT, {}),
+        ("whatsapp", SENT + b" ", {"x-hub-signature-256": whatsapp_signature(SENT)}),
+    ]:
+        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification):
+            call(function, body, **headers)
+    assert len(payloads(conn)) == 2
+    conn.execute("DROP SCHEMA api CASCADE")
