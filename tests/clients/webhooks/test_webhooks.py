@@ -522,3 +522,47 @@ def test_as_postgrest_calls_it(settings, role, conn):
             call(function, body, **headers)
     assert len(payloads(conn)) == 2
     conn.execute("DROP SCHEMA api CASCADE")
+
+
+def twilio_callback(conn, fields):
+    """The verdict that the function gives, called as itself."""
+    call = "SELECT msgstatus.twilio_callback(%s, %s, %s, 'messages')"
+    url = PUBLIC_URL + "/twilio"
+    return conn.execute(call, (url, urllib.parse.urlencode(fields), twilio_signature(fields))).fetchone()[0]
+
+
+def test_verdicts(settings, conn):
+    add(conn, "SM1")
+    for status, verdict in [
+        ("delivered", "applied"), ("delivered", "duplicate"), ("sent", "stale"), ("undelivered", "conflict"),
+        ("rerouted", "unrecognized"),
+    ]:
+        assert twilio_callback(conn, callback("SM1", status)) == verdict
+    assert twilio_callback(conn, callback("SM2", "sent")) == "unmatched"
+    inbound = [("AccountSid", ACCOUNT), ("MessageSid", "SM3"), ("SmsStatus", "received"), ("Body", "Hello")]
+    assert twilio_callback(conn, inbound) is None
+    # A callback that is not sent again is not refused for a trigger that is off.
+    conn.execute("ALTER TABLE delivery_log DISABLE TRIGGER USER")
+    assert twilio_callback(conn, callback("SM1", "read")) is None
+    conn.execute("ALTER TABLE delivery_log ENABLE TRIGGER USER")
+    assert conn.execute("SELECT msgstatus.settle()").fetchone() == (1,)
+    assert message(conn, "SM1")[0] == "read"
+
+
+def test_several_messages_with_one_sid(settings, conn):
+    """Where the log goes by another key: each of them gets the callback, and what waited."""
+    conn.execute(
+        """DROP TABLE messages, delivery_log;
+           CREATE TABLE messages (id bigint PRIMARY KEY, sid text, status msgstatus.delivery_status DEFAULT 'queued');
+           CREATE INDEX ON messages (sid);
+           CREATE TABLE delivery_log (id bigint NOT NULL, status text);
+           CREATE INDEX ON delivery_log (id);
+           SELECT msgstatus.attach('messages', 'delivery_log', 'id', 'id')"""
+    )
+    statuses = "SELECT array_agg(status::text ORDER BY id) FROM messages"
+    assert twilio_callback(conn, callback("SM1", "sent")) == "unmatched"
+    conn.execute("INSERT INTO messages (id, sid) VALUES (1, 'SM1'), (2, 'SM1'), (3, 'SM2')")
+    assert conn.execute(statuses).fetchone()[0] == ["sent", "sent", "queued"]
+    assert twilio_callback(conn, callback("SM1", "delivered")) == "applied"
+    assert conn.execute(statuses).fetchone()[0] == ["delivered", "delivered", "queued"]
+    assert conn.execute("SELECT count(*) FROM msgstatus.waiting_callback").fetchone() == (0,)
