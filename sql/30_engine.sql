@@ -193,6 +193,9 @@ DECLARE
     gone record;
     doomed record;
 BEGIN
+    -- Also of a table that was detached before.
+    DELETE FROM msgstatus.waiting_callback w USING pg_event_trigger_dropped_objects() d
+     WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid = w.messages::oid;
     IF NOT EXISTS (SELECT FROM msgstatus.tracked t JOIN pg_event_trigger_dropped_objects() d
                       ON d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid IN (t.messages::oid, t.log::oid)) THEN
         RETURN;
@@ -207,7 +210,6 @@ BEGIN
                           AND d.objid IN (t.messages::oid, t.log::oid))
     LOOP
         DELETE FROM msgstatus.tracked t WHERE t.pair = gone.pair;
-        DELETE FROM msgstatus.waiting_callback w WHERE w.messages = gone.messages;
         FOR doomed IN
             SELECT g.tgname, g.tgrelid::regclass AS relation
               FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid

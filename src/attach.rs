@@ -5,6 +5,7 @@ mod roles;
 pub mod triggers;
 
 use crate::datum::{jsonb_text, text_datum};
+use crate::encoding::warn;
 use crate::errors::{Code, Fault, Result};
 use crate::function::Args;
 use crate::key::KeyType;
@@ -12,6 +13,7 @@ use crate::pair::mapping::{Mapping, OnRegression};
 use crate::pair::{Table, cache, resolve};
 use crate::spi::Spi;
 use crate::trigger::{Call, Made};
+use crate::waiting;
 use pgrx::pg_sys::{self, Datum, Oid};
 
 crate::sql_function!(msgstatus_attach, pg_finfo_msgstatus_attach, attach);
@@ -111,11 +113,15 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
     triggers::create(&mapping, &messages, level)?;
     catalog::remember(&mapping, &messages, &log, level, &poll, args.get(6))?;
     if poll != "off" && !mapping.p.keeps_checks() && mapping.p.next_check_at.is_none() {
-        pgrx::warning!(
+        warn(&format!(
             "table {} has no column for check_count, last_checked_at or next_check_at: every round will ask Twilio about \
              all of its messages that are old enough",
             mapping.messages
-        );
+        ));
+    }
+    // What came while the table was detached, or was attached by another key.
+    if let Some(pair) = cache::still(messages.oid)? {
+        waiting::settle(&pair)?;
     }
     Ok(None)
 }

@@ -103,7 +103,7 @@ pub fn is_signed_by_app(is_signed: impl Fn(&str) -> bool) -> Result<bool> {
 }
 
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|v| !v.is_empty())
+    std::env::var(name).ok().filter(|v| !v.trim().is_empty())
 }
 
 fn bad_file(why: String) -> Fault {

@@ -36,6 +36,49 @@ pub fn to_server(text: &str) -> Vec<u8> {
     }
 }
 
+/// The same of what somebody else wrote, which may be anything: characters that the database's encoding lacks become
+/// question marks.
+pub fn to_server_lossy(text: &str) -> Vec<u8> {
+    if is_plain() || text.is_ascii() {
+        return text.as_bytes().to_vec();
+    }
+    let known: String = text.chars().map(|c| if c.is_ascii() || is_in_server(c) { c } else { '?' }).collect();
+    to_server(&known)
+}
+
+/// Has the database's encoding this character?
+fn is_in_server(c: char) -> bool {
+    let (mut from, mut to) = ([0; 4], [0; 16]);
+    let bytes = c.encode_utf8(&mut from).len() as i32;
+    // SAFETY: looks the conversion up, and has it convert the bytes of one character, which need fewer than there is room
+    // for in any encoding; without an error it says how many of them it converted.
+    unsafe {
+        let (utf8, server) = (pg_sys::pg_enc::PG_UTF8 as i32, pg_sys::GetDatabaseEncoding());
+        let conversion = pg_sys::FindDefaultConversionProc(utf8, server);
+        conversion != pg_sys::InvalidOid
+            && pg_sys::pg_do_encoding_conversion_buf(
+                conversion,
+                utf8,
+                server,
+                from.as_mut_ptr(),
+                bytes,
+                to.as_mut_ptr(),
+                to.len() as i32,
+                true,
+            ) == bytes
+    }
+}
+
+/// A WARNING. Its text is in the database's encoding as far as ASCII goes.
+pub fn warn(text: &str) {
+    if is_plain() || text.is_ascii() {
+        pgrx::warning!("{text}");
+    } else {
+        let known: String = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+        pgrx::warning!("{known}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;

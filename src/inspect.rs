@@ -189,7 +189,7 @@ fn unmatched(args: &Args) -> Result<Option<Datum>> {
     // SAFETY: looks an existing relation up, for the current role.
     let hidden = unsafe { pg_sys::check_enable_rls(pair.log.oid, pg_sys::InvalidOid, true) }
         == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32;
-    if pair.mapping.p.sid.is_some() && !hidden {
+    if !hidden {
         waiting::each(&pair, |row| set.put(row))?;
     }
     Ok(None)

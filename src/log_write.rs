@@ -1,7 +1,7 @@
 //! Writing events into a delivery log, with the rights of its owner: what providers answered and called back.
 
 use crate::datum::{Columns, text_datum};
-use crate::encoding::to_server;
+use crate::encoding::to_server_lossy;
 use crate::errors::Result;
 use crate::fold::Time;
 use crate::pair::Pair;
@@ -34,7 +34,7 @@ type Given = [bool; 9];
 /// It takes one INSERT, in which columns that no row says anything of get their defaults; more only where a column of the
 /// log is NOT NULL and some of the rows have nothing for it.
 pub fn write(pair: &Pair, rows: &[LogRow]) -> Result<usize> {
-    let text = |t: &str| Some(text_datum(&to_server(t)));
+    let text = |t: &str| Some(text_datum(&to_server_lossy(t)));
     let (texts, times) = (pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID);
     let mut parts: Vec<(Given, Given, Columns<9>)> = Vec::new();
     for row in rows {

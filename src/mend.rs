@@ -2,6 +2,7 @@
 
 use crate::apply::{self, Whose};
 use crate::datum::text_datum;
+use crate::encoding::warn;
 use crate::errors::{Code, Fault, Result};
 use crate::fold::Time;
 use crate::function::Args;
@@ -186,7 +187,7 @@ fn settle(args: &Args) -> Result<Option<Datum>> {
         // A pair that lost a column, or whose owner's triggers fail, must not keep the others from being settled.
         let settled = apart(|| {
             let pair: Rc<Pair> = cache::of_messages(Some(messages))?;
-            let mut here = waiting::settle(&pair, since)?;
+            let mut here = waiting::settle(&pair)?;
             each_chunk(&pair, Rights::Owner, since, |keys| {
                 here += apply::refold(&pair, keys, Whose::Anybodys)?.written;
                 Ok(())
@@ -197,7 +198,7 @@ fn settle(args: &Args) -> Result<Option<Datum>> {
             Ok(here) => written += here,
             Err(why) => {
                 let name = resolve::relation_name(messages);
-                pgrx::warning!("msgstatus.settle left out table {name}: {}", why.message);
+                warn(&format!("msgstatus.settle left out table {name}: {}", why.message));
             }
         }
     }

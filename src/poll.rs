@@ -18,7 +18,7 @@ pub mod wake;
 
 use crate::credentials;
 use crate::datum::text_datum;
-use crate::encoding::to_server;
+use crate::encoding::{to_server, warn};
 use crate::errors::{Code, Fault, Result};
 use crate::function::Args;
 use crate::pair::{cache, resolve, sql};
@@ -85,7 +85,7 @@ fn poll(args: &Args) -> Result<Option<Datum>> {
     for (pair, _) in &pairs {
         if let Some(written) = troubles.apart(pair.messages.oid, || Round::mark_unknown(pair, MOST)) {
             for (key, why) in &written.failures {
-                pgrx::warning!("{key}: {why}");
+                warn(&format!("{key}: {why}"));
             }
             round.apply(written);
         }
@@ -250,7 +250,7 @@ fn show(
         let (message, error) = match outcome {
             Outcome::Answered { report, .. } => (report.message.clone(), None),
             Outcome::Refused { why, report } => {
-                pgrx::warning!("the answer about {} can't be written down: {why}", due.sid);
+                warn(&format!("the answer about {} can't be written down: {why}", due.sid));
                 (report.message.clone(), None)
             }
             Outcome::Silent(why) => {

@@ -213,6 +213,11 @@ impl Attribute {
         Ok(Attribute { number, oid })
     }
 
+    /// A column, if the relation has it.
+    pub fn of(table: &Table, column: &str) -> Option<Attribute> {
+        resolve::attribute(table.oid, column).map(|(number, oid, ..)| Attribute { number, oid })
+    }
+
     /// The column that plays a role that need not be played.
     pub fn optional(table: &Table, role: &str, column: Option<&str>) -> Result<Option<Attribute>> {
         column.map(|c| Attribute::required(table, role, c)).transpose()

@@ -3,21 +3,20 @@
 //! Such a log has no key for them yet. They wait in `msgstatus.waiting_callback`, and go into the log when a message has
 //! their SID: when one is inserted, or gets it. [`crate::commit`] sees to it that neither misses the other.
 
-use crate::boundary::Failed;
 use crate::commit;
-use crate::datum::text_datum;
+use crate::datum::{Columns, Layout, array_of, text_datum};
 use crate::edge::event::Event;
-use crate::encoding::to_server;
+use crate::encoding::{to_server_lossy, warn};
 use crate::errors::{Fault, Result};
 use crate::fold::Time;
 use crate::log_write::{self, LogRow};
-use crate::pair::Pair;
+use crate::pair::{Pair, resolve};
 use crate::poll::claim::text_array;
 use crate::session::{Rights, as_extension};
 use crate::spi::Spi;
 use crate::subtransaction::apart;
 use pgrx::pg_sys::{self, Datum};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// SIDs that are looked at together.
@@ -26,19 +25,34 @@ const CHUNK: usize = 4096;
 /// What the log gets as the source of a callback that waited.
 pub const SOURCE: &str = "callback";
 
-/// The keys of the messages with these SIDs, where a SID is not the key.
+/// The keys of the messages with these SIDs, by SID. A SID that is the key itself is one, whether there is a message or not.
 pub fn keys(pair: &Pair, sids: &[String]) -> Result<BTreeMap<String, Vec<String>>> {
-    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let Some(statement) = &pair.plans.select_keys_by_sid else { return Ok(keys) };
+    let Some(statement) = &pair.plans.select_keys_by_sid else {
+        return Ok(sids.iter().filter(|_| is_by_sid(pair)).map(|sid| (sid.clone(), vec![sid.clone()])).collect());
+    };
+    if let Some(sid) = &pair.mapping.p.sid {
+        resolve::required(&pair.messages, "sid", sid)?;
+    }
     let _owner = Rights::Owner.on(&pair.messages);
     let spi = Spi::connect()?;
     let rows = spi.run(statement.plan()?, &[Some(text_array(sids.iter().map(String::as_str)))])?;
+    let asked: BTreeSet<&str> = sids.iter().map(String::as_str).collect();
+    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for i in 0..rows.len() {
-        if let (Some(sid), Some(key)) = (rows.string(i, 0), rows.string(i, 1)) {
+        let (Some(sid), Some(key)) = (rows.string(i, 0), rows.string(i, 1)) else { continue };
+        // A collation may find another spelling equal. To the provider it is another message.
+        if asked.contains(sid.as_str()) {
             keys.entry(sid).or_default().push(key);
         }
     }
     Ok(keys)
+}
+
+/// Does the log go by the provider's id?
+pub fn is_by_sid(pair: &Pair) -> bool {
+    // SAFETY: catalog look-up of an existing type.
+    let category = unsafe { pg_sys::TypeCategory(pair.key.oid()) } as u8;
+    pair.mapping.p.sid.is_none() && category == pg_sys::TYPCATEGORY_STRING
 }
 
 /// Which of these SIDs some message has.
@@ -48,36 +62,29 @@ pub fn matched(pair: &Pair, sids: &[String]) -> Result<Vec<String>> {
 
 /// Keeps callbacks for which there is no message (yet).
 pub fn keep(pair: &Rc<Pair>, provider: &str, events: &[&Event]) -> Result<()> {
-    let text = |t: &str| Some(text_datum(&to_server(t)));
+    let text = |t: &str| Some(text_datum(&to_server_lossy(t)));
+    let (texts, times) = (pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID);
+    let mut rows = Columns::new([texts, texts, texts, texts, times, texts]);
+    for event in events {
+        rows.push([
+            text(&event.sid),
+            text(&event.status),
+            event.error_code.as_deref().and_then(text),
+            event.error_message.as_deref().and_then(text),
+            event.at.map(Datum::from),
+            text(&event.payload.to_string()),
+        ]);
+    }
+    let (mut types, mut values) = (rows.types().to_vec(), rows.arrays().to_vec());
+    types.extend([pg_sys::OIDOID, texts]);
+    values.extend([Some(Datum::from(pair.messages.oid)), text(provider)]);
     as_extension(|spi| {
-        for event in events {
-            spi.once(
-                "INSERT INTO msgstatus.waiting_callback
-                     (messages, sid, provider, status, error_code, error_message, event_at, payload)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8::pg_catalog.jsonb)",
-                &[
-                    pg_sys::OIDOID,
-                    pg_sys::TEXTOID,
-                    pg_sys::TEXTOID,
-                    pg_sys::TEXTOID,
-                    pg_sys::TEXTOID,
-                    pg_sys::TEXTOID,
-                    pg_sys::TIMESTAMPTZOID,
-                    pg_sys::TEXTOID,
-                ],
-                &[
-                    Some(Datum::from(pair.messages.oid)),
-                    text(&event.sid),
-                    text(provider),
-                    text(&event.status),
-                    event.error_code.as_deref().and_then(text),
-                    event.error_message.as_deref().and_then(text),
-                    event.at.map(Datum::from),
-                    text(&event.payload.to_string()),
-                ],
-            )?;
-        }
-        Ok(())
+        let sql = "INSERT INTO msgstatus.waiting_callback
+                       (messages, provider, sid, status, error_code, error_message, event_at, payload)
+                   SELECT $7, $8, k.sid, k.status, k.error_code, k.error_message, k.event_at, k.payload::pg_catalog.jsonb
+                     FROM unnest($1, $2, $3, $4, $5, $6)
+                       AS k(sid, status, error_code, error_message, event_at, payload)";
+        spi.once(sql, &types, &values).map(drop)
     })?;
     commit::sids_wait(pair, events.iter().map(|event| event.sid.clone()));
     Ok(())
@@ -97,9 +104,61 @@ pub fn each(pair: &Pair, mut row: impl FnMut(&[Option<Datum>]) -> Result<()>) ->
     })
 }
 
+/// Puts what waits for these SIDs into the log, as far as there are messages with them: one INSERT, so that the messages are
+/// locked in one order. Gives how many SIDs there were.
+///
+/// What the log refuses goes on waiting: whoever inserts a message must not fail for what a provider said about it.
+pub fn place(pair: &Pair, sids: &[String]) -> Result<u64> {
+    let mut placed = 0;
+    for part in sids.chunks(CHUNK) {
+        let waiting = waiting_for(pair, part)?;
+        if waiting.is_empty() {
+            continue;
+        }
+        let waited_for: BTreeSet<&str> = waiting.iter().map(|(_, sid)| sid.as_str()).collect();
+        let keys = keys(pair, &waited_for.into_iter().map(str::to_owned).collect::<Vec<_>>())?;
+        let ids: Vec<i64> = waiting.iter().filter(|(_, sid)| keys.contains_key(sid)).map(|(id, _)| *id).collect();
+        if ids.is_empty() {
+            continue;
+        }
+        placed += match apart(|| move_into_log(pair, &ids, &keys)) {
+            Ok(()) => keys.len() as u64,
+            Err(why) if why.is_passing() => return Err(why.fault()),
+            // Some row's fault, which keeps no other back.
+            Err(_) => one_by_one(pair, &ids, &keys)?,
+        };
+    }
+    Ok(placed)
+}
+
+fn one_by_one(pair: &Pair, ids: &[i64], keys: &BTreeMap<String, Vec<String>>) -> Result<u64> {
+    let mut placed = 0;
+    for id in ids {
+        match apart(|| move_into_log(pair, &[*id], keys)) {
+            Ok(()) => placed += 1,
+            Err(why) if why.is_passing() => return Err(why.fault()),
+            Err(why) => warn(&format!(
+                "callback {id} of msgstatus.waiting_callback waits: {} does not take it: {}",
+                pair.mapping.log, why.message
+            )),
+        }
+    }
+    Ok(placed)
+}
+
+/// What waits for these SIDs: its numbers, and the SIDs.
+fn waiting_for(pair: &Pair, sids: &[String]) -> Result<Vec<(i64, String)>> {
+    as_extension(|spi| {
+        let sids = text_array(sids.iter().map(String::as_str));
+        let rows = spi.run(pair.plans.select_waiting.plan()?, &[Some(Datum::from(pair.messages.oid)), Some(sids)])?;
+        Ok((0..rows.len()).filter_map(|i| Some((rows.get(i, 0)?.value() as i64, rows.string(i, 1)?))).collect())
+    })
+}
+
 /// A callback that has waited.
 struct Waiting {
     id: i64,
+    sid: String,
     provider: String,
     status: String,
     error_code: Option<String>,
@@ -109,51 +168,16 @@ struct Waiting {
     received_at: Option<Time>,
 }
 
-/// Puts what waits for these SIDs into the log, as far as there are messages with them. Gives how many messages there were.
-///
-/// What the log refuses goes on waiting: whoever inserts a message must not fail for what a provider said about it.
-pub fn place(pair: &Pair, sids: &[String]) -> Result<u64> {
-    let mut placed = 0;
-    for part in sids.chunks(CHUNK) {
-        let waited_for = waited_for(pair, part)?;
-        let keys = if waited_for.is_empty() { BTreeMap::new() } else { keys(pair, &waited_for)? };
-        for (sid, keys) in keys {
-            match apart(|| place_one(pair, &sid, &keys)) {
-                Ok(true) => placed += 1,
-                Ok(false) => {}
-                Err(why) => refused(pair, &sid, why)?,
-            }
-        }
-    }
-    Ok(placed)
-}
-
-fn refused(pair: &Pair, sid: &str, why: Failed) -> Result<()> {
-    if why.is_passing() {
-        return Err(why.fault());
-    }
-    pgrx::warning!("callbacks about {sid} wait: {} does not take them: {}", pair.mapping.log, why.message);
-    Ok(())
-}
-
-/// Of these SIDs, those that callbacks wait for.
-fn waited_for(pair: &Pair, sids: &[String]) -> Result<Vec<String>> {
-    as_extension(|spi| {
-        let sids = text_array(sids.iter().map(String::as_str));
-        let rows = spi.run(pair.plans.select_waiting.plan()?, &[Some(Datum::from(pair.messages.oid)), Some(sids)])?;
-        Ok((0..rows.len()).filter_map(|i| rows.string(i, 0)).collect())
-    })
-}
-
-fn place_one(pair: &Pair, sid: &str, keys: &[String]) -> Result<bool> {
+/// Moves these callbacks into the log, as far as nobody else did so meanwhile.
+fn move_into_log(pair: &Pair, ids: &[i64], keys: &BTreeMap<String, Vec<String>>) -> Result<()> {
     let mut all: Vec<Waiting> = as_extension(|spi| {
-        let rows = spi.once(
-            "DELETE FROM msgstatus.waiting_callback w
-              WHERE w.messages OPERATOR(pg_catalog.=) $1 AND w.sid OPERATOR(pg_catalog.=) $2
-             RETURNING w.id, w.provider, w.status, w.error_code, w.error_message, w.event_at,
+        let ids: Vec<_> = ids.iter().map(|&id| Some(Datum::from(id))).collect();
+        let rows = spi.by_index(
+            "DELETE FROM msgstatus.waiting_callback w WHERE w.id OPERATOR(pg_catalog.=) ANY ($1)
+             RETURNING w.id, w.sid, w.provider, w.status, w.error_code, w.error_message, w.event_at,
                        w.payload::pg_catalog.text, w.received_at",
-            &[pg_sys::OIDOID, pg_sys::TEXTOID],
-            &[Some(Datum::from(pair.messages.oid)), Some(text_datum(&to_server(sid)))],
+            &[array_of(pg_sys::INT8OID)],
+            &[Some(Layout::of(pg_sys::INT8OID).array(&ids))],
         )?;
         let time = |i, column| rows.get(i, column).map(|d| d.value() as Time);
         (0..rows.len())
@@ -162,21 +186,22 @@ fn place_one(pair: &Pair, sid: &str, keys: &[String]) -> Result<bool> {
                     |column| rows.string(i, column).ok_or_else(|| Fault::internal("a waiting callback of NULLs"));
                 Ok(Waiting {
                     id: rows.get(i, 0).map_or(0, |d| d.value() as i64),
-                    provider: needed(1)?,
-                    status: needed(2)?,
-                    error_code: rows.string(i, 3),
-                    error_message: rows.string(i, 4),
-                    event_at: time(i, 5),
-                    payload: rows.string(i, 6),
-                    received_at: time(i, 7),
+                    sid: needed(1)?,
+                    provider: needed(2)?,
+                    status: needed(3)?,
+                    error_code: rows.string(i, 4),
+                    error_message: rows.string(i, 5),
+                    event_at: time(i, 6),
+                    payload: rows.string(i, 7),
+                    received_at: time(i, 8),
                 })
             })
             .collect()
     })?;
     all.sort_unstable_by_key(|w| w.id);
-    let rows: Vec<LogRow> = all.iter().flat_map(|w| keys.iter().map(move |key| log_row(w, key))).collect();
-    log_write::write(pair, &rows)?;
-    Ok(!rows.is_empty())
+    let of_sid = |w: &Waiting| keys.get(&w.sid).map_or(&[][..], Vec::as_slice);
+    let rows: Vec<LogRow> = all.iter().flat_map(|w| of_sid(w).iter().map(move |key| log_row(w, key))).collect();
+    log_write::write(pair, &rows).map(drop)
 }
 
 fn log_row<'a>(waiting: &'a Waiting, key: &'a str) -> LogRow<'a> {
@@ -193,18 +218,17 @@ fn log_row<'a>(waiting: &'a Waiting, key: &'a str) -> LogRow<'a> {
     }
 }
 
-/// Places whatever waits (and came since then) for messages that are there, as after a time with triggers disabled. Gives
-/// how many messages.
-pub fn settle(pair: &Pair, since: Option<Time>) -> Result<u64> {
-    if pair.plans.select_keys_by_sid.is_none() {
+/// Places whatever waits for messages that are there, however long: as after a time with triggers disabled, or detached.
+/// Gives how many SIDs there were.
+pub fn settle(pair: &Pair) -> Result<u64> {
+    if pair.plans.select_keys_by_sid.is_none() && !is_by_sid(pair) {
         return Ok(0);
     }
     let sids: Vec<String> = as_extension(|spi| {
         let rows = spi.once(
-            "SELECT DISTINCT w.sid FROM msgstatus.waiting_callback w WHERE w.messages OPERATOR(pg_catalog.=) $1
-                AND ($2 IS NULL OR w.received_at OPERATOR(pg_catalog.>=) $2)",
-            &[pg_sys::OIDOID, pg_sys::TIMESTAMPTZOID],
-            &[Some(Datum::from(pair.messages.oid)), since.map(Datum::from)],
+            "SELECT DISTINCT w.sid FROM msgstatus.waiting_callback w WHERE w.messages OPERATOR(pg_catalog.=) $1",
+            &[pg_sys::OIDOID],
+            &[Some(Datum::from(pair.messages.oid))],
         )?;
         Ok((0..rows.len()).filter_map(|i| rows.string(i, 0)).collect())
     })?;

@@ -87,13 +87,18 @@ fn parameters(body: &str) -> String {
     })
 }
 
+/// Enough of a URL to tell it from others.
+const LONGEST_SHOWN: usize = 200;
+
 /// A URL that may be shown: without its user and password, and without its query, which may hold secrets.
 pub fn shown(url: &str) -> String {
     let (start, query) = url.split_once(['?', '#']).map_or((url, ""), |(start, _)| (start, " (and its query)"));
     let (scheme, rest) = start.split_once("://").unwrap_or(("", start));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}{query}")
+    let shown = format!("{scheme}://{host}{path}");
+    let shown: String = shown.chars().map(|c| if c.is_control() { '?' } else { c }).take(LONGEST_SHOWN).collect();
+    shown + query
 }
 
 /// The ways in which Twilio may have spelled a URL before it signed it: with and without the port, whichever (as of their
@@ -212,6 +217,8 @@ mod tests {
         assert_eq!(shown("https://a@b:pass@example.com"), "https://example.com");
         assert_eq!(shown("https://example.com/a"), "https://example.com/a");
         assert_eq!(shown("/a?secret"), ":///a (and its query)");
+        assert_eq!(shown("https://a\n\u{1b}[2J/?x"), "https://a??[2J/ (and its query)");
+        assert_eq!(shown(&format!("https://{}", "a".repeat(10_000))).len(), 200);
     }
 
     #[test]

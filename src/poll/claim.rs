@@ -3,7 +3,7 @@
 use super::round::Pairs;
 use super::schedule::Schedule;
 use crate::datum::{Columns, Layout, interval_datum, text_datum};
-use crate::encoding::to_server;
+use crate::encoding::{to_server, warn};
 use crate::errors::Result;
 use crate::gucs;
 use crate::pair::{cache, resolve, sql};
@@ -66,7 +66,7 @@ impl Troubles {
     /// Tells whoever asks by hand.
     pub fn warn(&self) {
         for text in &self.0 {
-            pgrx::warning!("{text}");
+            warn(text);
         }
     }
 }

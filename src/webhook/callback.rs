@@ -6,6 +6,7 @@
 use crate::credentials;
 use crate::edge::event::{Event, Refusal};
 use crate::edge::{self, signature};
+use crate::encoding::{from_server, warn};
 use crate::errors::{Code, Fault, Result};
 use crate::fold::Verdict;
 use crate::function::Args;
@@ -15,14 +16,15 @@ use crate::pair::{Pair, cache};
 use crate::status::oids::verdict_datum;
 use crate::status::words::Provider;
 use crate::waiting;
-use pgrx::pg_sys::{self, Datum};
+use pgrx::pg_sys::{Datum, Oid};
 use std::rc::Rc;
 
 crate::sql_function!(msgstatus_twilio_callback, pg_finfo_msgstatus_twilio_callback, twilio_callback);
 crate::sql_function!(msgstatus_whatsapp_callback, pg_finfo_msgstatus_whatsapp_callback, whatsapp_callback);
 
 fn twilio_callback(args: &Args) -> Result<Option<Datum>> {
-    let (url, body) = (needed(args.string(0), "url")?, needed(args.string(1), "body")?);
+    let url = needed(args.string(0), "url")?;
+    let body = from_server(&body(args, 1)?);
     let account = edge::twilio::account(&body).unwrap_or_default();
     let Some(signature) = args.string(2) else { return Err(unsigned("X-Twilio-Signature")) };
     let is_signed = |token: &str| signature::is_twilios(token, &url, &body, &signature);
@@ -36,7 +38,7 @@ fn twilio_callback(args: &Args) -> Result<Option<Datum>> {
     }
     let events = edge::twilio::parse(&body).map_err(|Refusal(why)| not_one_of("Twilio", &why))?;
     let Some(event) = events.first() else { return Ok(None) };
-    let pair = cache::of_messages(args.oid(3))?;
+    let pair = pair(args.oid(3))?;
     let mut stored = None;
     let verdict = verdict_on(pair.messages.oid, || {
         stored = Some(store(&pair, "twilio", std::slice::from_ref(event))?);
@@ -49,10 +51,10 @@ fn twilio_callback(args: &Args) -> Result<Option<Datum>> {
         (None, Some(Stored { logged: 0, .. })) => Verdict::Unrecognized,
         _ => {
             // Twilio would not send it again: it is kept, and told when the trigger is back.
-            pgrx::warning!(
+            warn(&format!(
                 "the callback is in {} and was not judged, as its trigger did not fire; msgstatus.settle() folds it",
                 pair.mapping.log
-            );
+            ));
             return Ok(None);
         }
     };
@@ -61,21 +63,40 @@ fn twilio_callback(args: &Args) -> Result<Option<Datum>> {
 
 fn whatsapp_callback(args: &Args) -> Result<Option<Datum>> {
     // bytea is stored as text is.
-    let body = needed(args.text(0), "body")?;
+    let body = body(args, 0)?;
     let Some(signature) = args.string(1) else { return Err(unsigned("X-Hub-Signature-256")) };
     if !credentials::is_signed_by_app(|secret| signature::is_metas(secret, &body, &signature))? {
         return Err(forged("Meta").hint(
             "The body has to be the raw one, byte for byte, and the app secret that of the Meta app which the webhook belongs to.",
         ));
     }
-    let body: serde_json::Value =
-        serde_json::from_slice(&body).map_err(|why| not_one_of("WhatsApp", &format!("it is no JSON: {why}")))?;
-    let events = edge::whatsapp::parse(&body).map_err(|Refusal(why)| not_one_of("WhatsApp", &why))?;
+    let events = edge::whatsapp::read(&body).map_err(|Refusal(why)| not_one_of("WhatsApp", &why))?;
     if events.is_empty() {
         return Ok(Some(Datum::from(0i64)));
     }
-    let stored = store(&cache::of_messages(args.oid(2))?, "whatsapp", &events)?;
+    let stored = store(&pair(args.oid(2))?, "whatsapp", &events)?;
     Ok(Some(Datum::from((stored.logged + stored.waiting) as i64)))
+}
+
+/// More than any webhook of either provider's (Meta: 3 MB), and little enough to be read before it is known whose it is.
+const LARGEST_BODY: usize = 16 << 20;
+
+fn body(args: &Args, i: usize) -> Result<Vec<u8>> {
+    let body = needed(args.text(i), "body")?;
+    if body.len() > LARGEST_BODY {
+        return Err(Fault::new(
+            Code::InvalidArgument,
+            format!("the body has {} bytes, more than {LARGEST_BODY}", body.len()),
+            "No provider sends as much. Let the web server refuse it.",
+        ));
+    }
+    Ok(body)
+}
+
+/// The pair that is meant. That nobody said which is the server's business, and no fault of the request's.
+fn pair(messages: Option<Oid>) -> Result<Rc<Pair>> {
+    let code = |code| if code == Code::InvalidArgument && messages.is_none() { Code::NotReady } else { code };
+    cache::of_messages(messages).map_err(|fault| Fault { code: code(fault.code), ..fault })
 }
 
 fn needed<T>(argument: Option<T>, name: &str) -> Result<T> {
@@ -120,33 +141,33 @@ struct Stored {
 }
 
 fn store(pair: &Rc<Pair>, provider: &str, events: &[Event]) -> Result<Stored> {
+    if pair.mapping.l.provider.is_none() && !pair.log_holds_labels && pair.mapping.provider != provider {
+        return Err(Fault::new(
+            Code::NotReady,
+            format!(
+                "log {} has no column that says whose word it holds, and is read as {}'s",
+                pair.mapping.log, pair.mapping.provider
+            ),
+            format!("Attach again with provider => '{provider}', or with a column for the role log.provider."),
+        ));
+    }
     // A log that holds labels has no place for a word that is none.
     let reader = Provider::named(provider.as_bytes());
     let known = |event: &&Event| !pair.log_holds_labels || reader.parse(event.status.as_bytes()).is_some();
     let events: Vec<Event> = events.iter().filter(known).cloned().map(Event::storable).collect();
-    // The messages that they are about, where the SID is not their key.
-    let by_sid = match pair.mapping.p.sid {
-        Some(_) => Some(waiting::keys(pair, &events.iter().map(|e| e.sid.clone()).collect::<Vec<_>>())?),
-        None => None,
-    };
-    // SAFETY: catalog look-up of an existing type.
-    let is_text = unsafe { pg_sys::TypeCategory(pair.key.oid()) } as u8 == pg_sys::TYPCATEGORY_STRING;
-    if by_sid.is_none() && !is_text {
+    if pair.mapping.p.sid.is_none() && !waiting::is_by_sid(pair) {
         return Err(Fault::new(
             Code::NotReady,
             format!("the messages of {} can't be found by the provider's id", pair.messages_name()),
             "Attach again and say which column holds it, as in columns => '{\"sid\": \"twilio_sid\"}'.",
         ));
     }
-    let none = Vec::new();
+    let keys = waiting::keys(pair, &events.iter().map(|e| e.sid.clone()).collect::<Vec<_>>())?;
     let (mut rows, mut waiting) = (Vec::new(), Vec::new());
     for event in &events {
-        match &by_sid {
-            None => rows.push((event, event.sid.as_str())),
-            Some(keys) => match keys.get(&event.sid).unwrap_or(&none).as_slice() {
-                [] => waiting.push(event),
-                keys => rows.extend(keys.iter().map(|key| (event, key.as_str()))),
-            },
+        match keys.get(&event.sid) {
+            Some(keys) => rows.extend(keys.iter().map(|key| (event, key.as_str()))),
+            None => waiting.push(event),
         }
     }
     if !waiting.is_empty() {

@@ -3,7 +3,7 @@
 use crate::datum::{jsonb_text, text_datum};
 use crate::edge::event::{Event, Parsed, Refusal};
 use crate::edge::{self, signature};
-use crate::encoding::{from_server, to_server};
+use crate::encoding::{from_server, to_server, to_server_lossy};
 use crate::errors::{Code, Fault, Result};
 use crate::function::Args;
 use pgrx::pg_sys::{self, Datum};
@@ -89,14 +89,15 @@ fn json_rows(args: &Args, provider: &str, parse: impl FnOnce(&Value) -> Parsed) 
 
 /// JSON as a jsonb value.
 fn json_datum(value: &Value) -> Result<Datum> {
-    let text = std::ffi::CString::new(to_server(&value.to_string())).map_err(|_| Fault::internal("NUL in JSON"))?;
+    let text =
+        std::ffi::CString::new(to_server_lossy(&value.to_string())).map_err(|_| Fault::internal("NUL in JSON"))?;
     // SAFETY: jsonb's input function takes a C string.
     unsafe { pgrx::direct_function_call_as_datum(pg_sys::jsonb_in, &[Some(Datum::from(text.as_ptr()))]) }
         .ok_or_else(|| Fault::internal("jsonb read as null"))
 }
 
 fn text(text: &str) -> Datum {
-    text_datum(&to_server(text))
+    text_datum(&to_server_lossy(text))
 }
 
 fn rows(args: &Args, provider: &str, parsed: Parsed, hint: &str) -> Result<Option<Datum>> {

@@ -33,8 +33,8 @@ pub fn select_keys_by_sid(m: &Mapping, shape: &Shape) -> Option<String> {
     ))
 }
 
-/// Of the SIDs `$2`, those that callbacks of the messages table `$1` wait for.
-pub const SELECT_WAITING: &str = "SELECT DISTINCT w.sid FROM msgstatus.waiting_callback w \
+/// What waits of the messages table `$1` for the SIDs `$2`: its numbers, and the SIDs.
+pub const SELECT_WAITING: &str = "SELECT w.id, w.sid FROM msgstatus.waiting_callback w \
      WHERE w.sid OPERATOR(pg_catalog.=) ANY ($2) AND w.messages OPERATOR(pg_catalog.=) $1";
 
 /// The statuses of the messages with keys `$1`.

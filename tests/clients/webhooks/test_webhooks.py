@@ -566,3 +566,25 @@ def test_several_messages_with_one_sid(settings, conn):
     assert twilio_callback(conn, callback("SM1", "delivered")) == "applied"
     assert conn.execute(statuses).fetchone()[0] == ["delivered", "delivered", "queued"]
     assert conn.execute("SELECT count(*) FROM msgstatus.waiting_callback").fetchone() == (0,)
+
+
+def test_a_database_in_latin1(settings, conn):
+    """What its encoding lacks becomes question marks, and no status is lost for it."""
+    name = f"{conn.info.dbname}_latin1"
+    conn.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    try:
+        with psycopg.connect(dbname=name, autocommit=True, client_encoding="utf8") as latin1:
+            latin1.execute("CREATE EXTENSION msgstatus")
+            latin1.execute("SELECT msgstatus.create_tables()")
+            add(latin1, "SM1", "wamid.1")
+            fields = callback("SM1", "failed", ("ErrorCode", "30007"), ("ErrorMessage", "Zoë 🚕 日\0"))
+            assert twilio_callback(latin1, fields) == "applied"
+            body = webhook({"id": "wamid.1", "status": "read", "name": "Zoë 🚕", "日": "é"})
+            call = "SELECT msgstatus.whatsapp_callback(%s, %s)"
+            assert latin1.execute(call, (body, whatsapp_signature(body))).fetchone() == (1,)
+            assert message(latin1, "SM1")[0] == "failed" and message(latin1, "wamid.1")[0] == "read"
+            error = latin1.execute("SELECT error_message FROM messages WHERE sid = 'SM1'").fetchone()
+            assert error == ("Zoë ? ??",)
+            assert payloads(latin1)[1] == {"id": "wamid.1", "status": "read", "name": "Zoë ?", "?": "é"}
+    finally:
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")

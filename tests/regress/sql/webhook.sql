@@ -206,6 +206,57 @@ SELECT called_back(said('a', 'nonsense') || ',' || said('a', 'delivered'));
 SELECT msgstatus.detach('messages', 'log');
 DROP TABLE messages, log;
 
+-- A SID that a collation takes for another is another. A column that is renamed is missed by callbacks, and by nothing else.
+CREATE COLLATION any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TABLE messages (id bigint PRIMARY KEY, wamid text COLLATE any_case UNIQUE, status msgstatus.delivery_status NOT NULL DEFAULT 'queued');
+CREATE TABLE log (id bigint, status text, note text UNIQUE DEFAULT 'once');
+CREATE INDEX ON log (id);
+SELECT msgstatus.attach('messages', 'log', 'id', 'id', provider => 'whatsapp', columns => '{"sid": "wamid"}');
+INSERT INTO messages (id, wamid) VALUES (1, 'abc');
+BEGIN;
+SELECT called_back(said('ABC', 'sent') || ',' || said('abc', 'sent'));
+COMMIT;
+SELECT id, status FROM messages;
+SELECT message_key FROM msgstatus.unmatched();
+ALTER TABLE messages RENAME wamid TO whatsapp_id;
+SELECT called_back(said('abc', 'read'));
+INSERT INTO messages (id, whatsapp_id) VALUES (2, 'def');
+-- Attached by the column itself: what waited goes into the log, as far as that takes it; here not two rows.
+SELECT msgstatus.detach('messages', 'log');
+SELECT called_back(said('abc', 'read'));
+TRUNCATE log;
+ALTER TABLE log ADD sid text COLLATE any_case;
+CREATE INDEX ON log (sid);
+INSERT INTO msgstatus.waiting_callback (messages, sid, provider, status) VALUES ('messages', 'def', 'whatsapp', 'delivered');
+SELECT msgstatus.attach('messages', 'log', 'whatsapp_id', 'sid', provider => 'whatsapp', columns => '{"sid": null}');
+SELECT sid, status FROM log;
+SELECT count(*) FROM msgstatus.waiting_callback;
+TRUNCATE log;
+SELECT msgstatus.settle();
+SELECT id, status FROM messages ORDER BY id;
+SELECT message_key FROM msgstatus.unmatched();
+-- Detached, and dropped.
+INSERT INTO msgstatus.waiting_callback (messages, sid, provider, status) VALUES ('messages', 'ghi', 'whatsapp', 'delivered');
+SELECT msgstatus.detach('messages', 'log');
+DROP TABLE messages, log;
+SELECT count(*) FROM msgstatus.waiting_callback;
+
+-- Whose words a log holds that does not say so.
+CREATE TABLE messages (sid text PRIMARY KEY, status msgstatus.delivery_status NOT NULL DEFAULT 'queued');
+CREATE TABLE log (sid text, status text);
+CREATE INDEX ON log (sid);
+SELECT msgstatus.attach('messages', 'log');
+\set VERBOSITY default
+SELECT called_back(said('wamid.1', 'sent'));
+-- Nobody said which of several tables: that is no fault of the request's.
+SELECT msgstatus.create_tables('webhook', 'others', 'others_log');
+\set VERBOSITY sqlstate
+SELECT called_back(said('wamid.1', 'sent'));
+SELECT called_back(said('wamid.1', 'sent'), 'others');
+\set VERBOSITY terse
+SELECT msgstatus.whatsapp_callback(convert_to(repeat(' ', 17000000), 'UTF8'), 'sha256=00');
+DROP TABLE messages, log, others, others_log;
+
 -- Without a column for the SID there is no way from a callback to its message.
 CREATE TABLE messages (id bigint PRIMARY KEY, status msgstatus.delivery_status NOT NULL DEFAULT 'queued');
 CREATE TABLE log (id bigint, status text);
