@@ -18,7 +18,7 @@ pub fn parse(provider: &str, body: &str) -> Parsed {
         "twilio" => super::twilio::parse(body),
         "plivo" => super::plivo::parse(body),
         "smpp" => super::smpp::parse(body),
-        "whatsapp" => json(super::whatsapp::parse),
+        "whatsapp" => super::whatsapp::read(body.as_bytes()),
         "vonage" => json(super::vonage::parse),
         "messagebird" => json(super::messagebird::parse),
         "sinch" => json(super::sinch::parse),

@@ -203,21 +203,26 @@ fn stored(mapping: &Mapping, messages: &Table) -> Stored {
     }
 }
 
-/// Is a column NOT NULL?
+/// Is a column NOT NULL, or its domain?
 fn is_required(table: &Table, column: &str) -> bool {
-    attribute(table.oid, column).is_some_and(|(number, ..)| {
-        // SAFETY: a syscache tuple is read before it is released.
-        unsafe {
-            let cache = pg_sys::SysCacheIdentifier::ATTNUM as i32;
-            let tuple = pg_sys::SearchSysCache2(cache, Datum::from(table.oid), Datum::from(number));
-            if tuple.is_null() {
-                return false;
-            }
+    let Some((number, oid, ..)) = attribute(table.oid, column) else { return false };
+    let (attributes, types) = (pg_sys::SysCacheIdentifier::ATTNUM as i32, pg_sys::SysCacheIdentifier::TYPEOID as i32);
+    // SAFETY: syscache tuples are read, if they are there, before they are released.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache2(attributes, Datum::from(table.oid), Datum::from(number));
+        let own = !tuple.is_null() && {
             let required = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_attribute>()).attnotnull;
             pg_sys::ReleaseSysCache(tuple);
             required
-        }
-    })
+        };
+        let tuple = pg_sys::SearchSysCache1(types, Datum::from(oid));
+        let of_domain = !tuple.is_null() && {
+            let required = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_type>()).typnotnull;
+            pg_sys::ReleaseSysCache(tuple);
+            required
+        };
+        own || of_domain
+    }
 }
 
 /// A column that plays a role, or the error that names it.

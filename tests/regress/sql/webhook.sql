@@ -96,8 +96,9 @@ DROP TABLE messages, delivery_log;
 -- A log that goes by another key than the provider's id: the message is found by its SID.
 CREATE TABLE messages (id bigint PRIMARY KEY, wamid varchar(100) UNIQUE, status msgstatus.delivery_status NOT NULL DEFAULT 'queued',
     sent_at timestamptz, delivered_at timestamptz, error_code text);
+CREATE DOMAIN known AS text NOT NULL DEFAULT '';
 CREATE TABLE log (log_id bigint GENERATED ALWAYS AS IDENTITY, message bigint NOT NULL REFERENCES messages, word text NOT NULL,
-    code text NOT NULL DEFAULT '', source text, said jsonb, event_at timestamptz NOT NULL DEFAULT now(),
+    code text NOT NULL DEFAULT '', error_message known, source text, said jsonb, event_at timestamptz NOT NULL DEFAULT now(),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp());
 CREATE INDEX ON log (message);
 SELECT msgstatus.attach('messages', 'log', 'id', 'message', log_status => 'word', provider => 'whatsapp',
