@@ -80,18 +80,19 @@ sound() { # sound SCHEMA
 echo "PostgreSQL $(ask 'SHOW server_version'), fsync $(ask 'SHOW fsync'), $seconds seconds a run"
 
 # --- messages against their callbacks -----------------------------------------------------------------------------
-race() { # race SCHEMA ISOLATION_LEVEL [PGBENCH_OPTION...]
-  local schema=$1 level=$2 before messages callbacks early behind other
+race() { # race SCHEMA ISOLATION_LEVEL [PGBENCH_OPTION...]; in schema sids... by webhooks, and SIDs that are not the key
+  local schema=$1 level=$2 before messages callbacks early behind other kind=''
   shift 2
+  case $schema in sids*) kind=_sids ;; esac
   echo
   echo "Messages against their callbacks: 8 clients, $level"
-  file tables.sql "$schema" >/dev/null
+  file "tables$kind.sql" "$schema" >/dev/null
   before=$(deadlocks)
   check "$schema: no client met an error" \
-    bench "$schema" race.sql "$seconds" 8 "-c default_transaction_isolation=${level/ /\\ }" "$@"
+    bench "$schema" "race$kind.sql" "$seconds" 8 "-c default_transaction_isolation=${level/ /\\ }" "$@"
   check "$schema: every transaction was committed" is "$failures" 0
   check "$schema: no deadlock" is "$(($(deadlocks) - before))" 0
-  read -r messages callbacks early behind other < <(file count.sql "$schema")
+  read -r messages callbacks early behind other < <(file "count$kind.sql" "$schema")
   echo "      $transactions transactions${retries:+, $retries of them tried again}: $messages messages and $callbacks callbacks," \
     "$early of them before their message, $(ask 'SELECT last_value FROM msgstatus.unmatched_commits') commits without one"
   check "$schema: it was a race" above "$early" 100
@@ -101,6 +102,22 @@ race() { # race SCHEMA ISOLATION_LEVEL [PGBENCH_OPTION...]
 }
 race committed 'read committed'
 race repeatable 'repeatable read' --max-tries=1000
+
+# The same by webhooks that are signed, and SIDs that are not the key. The signature needs a secret, which a reload brings.
+app_secret() { # app_secret SHOWN SET|RESET...
+  local i
+  ask "LOAD 'msgstatus'" -c "ALTER SYSTEM ${*:2}" -c 'SELECT pg_reload_conf()' >/dev/null
+  for ((i = 0; i < 600; i++)); do
+    [ "$(ask "LOAD 'msgstatus'" -c 'SHOW msgstatus.whatsapp_app_secret')" != "$1" ] || return 0
+    sleep 0.05
+  done
+  echo 'the server did not reload its configuration'
+  return 1
+}
+trap 'app_secret "" RESET msgstatus.whatsapp_app_secret; drop_database; rm -rf "$scratch"' EXIT
+app_secret '********' SET "msgstatus.whatsapp_app_secret = 'hush'"
+race sids_committed 'read committed'
+race sids_repeatable 'repeatable read' --max-tries=1000
 
 echo
 echo "The same with plain row triggers in place of msgstatus, 3 seconds"
