@@ -1,0 +1,3 @@
+-- The same as the request that it came with: verified, parsed and inserted.
+\set i :i + 1
+SELECT msgstatus.whatsapp_callback(convert_to(body, 'UTF8'), signature, 'messages') FROM bench.request WHERE provider = :provider AND i = :i;
