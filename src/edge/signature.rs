@@ -19,26 +19,26 @@ const BODY_HASH: &str = "bodySHA256";
 /// the same URL is taken for it here ([`spellings`]). With an empty token nothing is signed.
 pub fn is_twilios(token: &str, url: &str, body: &str, signature: &str) -> bool {
     let Ok(signature) = BASE64.decode(signature.trim()) else { return false };
-    let urls = spellings(url);
-    // All of them are looked at: which one it was is nobody's business.
-    let is_signed = |parameters: &str| {
-        urls.iter().fold(false, |signed, url| {
-            signed | mac::<Hmac<Sha1>>(token.as_bytes(), &[url.as_bytes(), parameters.as_bytes()], &signature)
-        })
-    };
     let hash = url.split_once('#').map_or(url, |(url, _)| url).split_once('?').and_then(|(_, query)| {
         url::form_urlencoded::parse(query.as_bytes())
             .find(|(name, _)| name == BODY_HASH)
             .map(|(_, hash)| hash.into_owned())
     });
     let parameters = parameters(body);
-    match hash {
-        // A form has parameters: without any, everybody who has seen the signature of another body could send this one.
-        Some(hash) => {
-            is_signed("") & same_hash(&hash, body.as_bytes()) | is_signed(&parameters) & !parameters.is_empty()
+    let is_signed = |urls: Vec<String>| {
+        let with = |parameters: &str| {
+            urls.iter().fold(false, |signed, url| {
+                signed | mac::<Hmac<Sha1>>(token.as_bytes(), &[url.as_bytes(), parameters.as_bytes()], &signature)
+            })
+        };
+        match &hash {
+            // A form has parameters: without any, everybody who has seen the signature of another body could send this one.
+            Some(hash) => with("") & same_hash(hash, body.as_bytes()) | with(&parameters) & !parameters.is_empty(),
+            None => with(&parameters),
         }
-        None => is_signed(&parameters),
-    }
+    };
+    // The usual ones first: how Twilio spelled the URL is no secret.
+    is_signed(spellings(url, false)) || is_signed(spellings(url, true))
 }
 
 /// Is this Meta's signature (the header X-Hub-Signature-256) of this body?
@@ -103,8 +103,9 @@ pub fn shown(url: &str) -> String {
 
 /// The ways in which Twilio may have spelled a URL before it signed it: with and without the port, whichever (as of their
 /// libraries, "signature generation on the back end is inconsistent"); with the query as given, as browsers write it, or as
-/// Node's querystring does; with the path / where none is given. A fragment is not signed, but may have been.
-fn spellings(url: &str) -> Vec<String> {
+/// Node's querystring does; with the path / where none is given. A fragment is not signed, but may have been. Unless `anew`,
+/// only the port may be another.
+fn spellings(url: &str, anew: bool) -> Vec<String> {
     let mut spellings: Vec<String> = Vec::with_capacity(4);
     let (bare, fragment) = url.split_once('#').map_or((url, None), |(bare, fragment)| (bare, Some(fragment)));
     let (start, query) = bare.split_once('?').map_or((bare, None), |(start, query)| (start, Some(query)));
@@ -121,14 +122,15 @@ fn spellings(url: &str) -> Vec<String> {
     };
     let queries = match query {
         None => vec![String::new()],
+        Some(query) if !anew => vec![format!("?{query}")],
         Some("") => vec!["?".to_owned(), String::new()],
         Some(query) => {
             let other = [as_browsers_do(bare), Some(as_querystring_does(query))];
             [Some(query.to_owned())].into_iter().chain(other).flatten().map(|query| format!("?{query}")).collect()
         }
     };
-    let paths = if path.is_empty() { vec!["", "/"] } else { vec![path] };
-    let fragment = fragment.map(|fragment| format!("#{fragment}"));
+    let paths = if path.is_empty() && anew { vec!["", "/"] } else { vec![path] };
+    let fragment = fragment.filter(|_| anew).map(|fragment| format!("#{fragment}"));
     for host in [host.to_owned(), format!("{host}:{port}")] {
         for path in &paths {
             for query in &queries {
@@ -273,7 +275,7 @@ mod tests {
         ] {
             assert!(!valid(given, P, &signature(signed)), "{given}, signed as {signed}");
         }
-        assert_eq!(spellings("https://example.com/twilio?tenant=17").len(), 2, "usually the port is all");
+        assert_eq!(spellings("https://example.com/twilio?tenant=17", true).len(), 2, "usually the port is all");
     }
 
     fn sign(url: &str, body: &str) -> Vec<u8> {
