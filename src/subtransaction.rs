@@ -60,3 +60,25 @@ pub fn attempt<T>(work: impl FnOnce() -> Result<Option<T>>) -> Result<Option<T>>
 pub fn apart<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failed> {
     boundary::survive(|| attempt(|| work().map(Some))?.ok_or_else(|| Fault::internal("work without a value")))
 }
+
+/// Does work for all items together; where that fails, for each half of them, down to the single one whose fault it is.
+pub fn together_or_alone<T>(
+    items: &[T],
+    work: &mut dyn FnMut(&[T]) -> Result<()>,
+    failed: &mut dyn FnMut(&T, Failed),
+) -> Result<()> {
+    match (apart(|| work(items)), items) {
+        (Ok(()), _) => Ok(()),
+        // It is no item's fault, and would be the same for each of them.
+        (Err(why), _) if why.is_passing() => Err(why.fault()),
+        (Err(why), [item]) => {
+            failed(item, why);
+            Ok(())
+        }
+        (Err(_), _) => {
+            let (first, second) = items.split_at(items.len() / 2);
+            together_or_alone(first, work, failed)?;
+            together_or_alone(second, work, failed)
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::pair::{Pair, resolve};
 use crate::poll::claim::text_array;
 use crate::session::{Rights, as_extension};
 use crate::spi::Spi;
-use crate::subtransaction::apart;
+use crate::subtransaction::together_or_alone;
 use pgrx::pg_sys::{self, Datum};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -117,31 +117,26 @@ pub fn place(pair: &Pair, sids: &[String]) -> Result<u64> {
         }
         let waited_for: BTreeSet<&str> = waiting.iter().map(|(_, sid)| sid.as_str()).collect();
         let keys = keys(pair, &waited_for.into_iter().map(str::to_owned).collect::<Vec<_>>())?;
-        let ids: Vec<i64> = waiting.iter().filter(|(_, sid)| keys.contains_key(sid)).map(|(id, _)| *id).collect();
-        if ids.is_empty() {
+        let found: Vec<&(i64, String)> = waiting.iter().filter(|(_, sid)| keys.contains_key(sid)).collect();
+        if found.is_empty() {
             continue;
         }
-        placed += match apart(|| move_into_log(pair, &ids, &keys)) {
-            Ok(()) => keys.len() as u64,
-            Err(why) if why.is_passing() => return Err(why.fault()),
-            // Some row's fault, which keeps no other back.
-            Err(_) => one_by_one(pair, &ids, &keys)?,
-        };
-    }
-    Ok(placed)
-}
-
-fn one_by_one(pair: &Pair, ids: &[i64], keys: &BTreeMap<String, Vec<String>>) -> Result<u64> {
-    let mut placed = 0;
-    for id in ids {
-        match apart(|| move_into_log(pair, &[*id], keys)) {
-            Ok(()) => placed += 1,
-            Err(why) if why.is_passing() => return Err(why.fault()),
-            Err(why) => warn(&format!(
-                "callback {id} of msgstatus.waiting_callback waits: {} does not take it: {}",
-                pair.mapping.log, why.message
-            )),
-        }
+        let mut sids: BTreeSet<&str> = BTreeSet::new();
+        together_or_alone(
+            &found,
+            &mut |found| {
+                move_into_log(pair, found.iter().map(|(id, _)| *id), &keys)?;
+                sids.extend(found.iter().map(|(_, sid)| sid.as_str()));
+                Ok(())
+            },
+            &mut |(id, _), why| {
+                warn(&format!(
+                    "callback {id} of msgstatus.waiting_callback waits: {} does not take it: {}",
+                    pair.mapping.log, why.message
+                ));
+            },
+        )?;
+        placed += sids.len() as u64;
     }
     Ok(placed)
 }
@@ -169,9 +164,9 @@ struct Waiting {
 }
 
 /// Moves these callbacks into the log, as far as nobody else did so meanwhile.
-fn move_into_log(pair: &Pair, ids: &[i64], keys: &BTreeMap<String, Vec<String>>) -> Result<()> {
+fn move_into_log(pair: &Pair, ids: impl Iterator<Item = i64>, keys: &BTreeMap<String, Vec<String>>) -> Result<()> {
     let mut all: Vec<Waiting> = as_extension(|spi| {
-        let ids: Vec<_> = ids.iter().map(|&id| Some(Datum::from(id))).collect();
+        let ids: Vec<_> = ids.map(|id| Some(Datum::from(id))).collect();
         let rows = spi.by_index(
             "DELETE FROM msgstatus.waiting_callback w WHERE w.id OPERATOR(pg_catalog.=) ANY ($1)
              RETURNING w.id, w.sid, w.provider, w.status, w.error_code, w.error_message, w.event_at,

@@ -103,19 +103,9 @@ race() { # race SCHEMA ISOLATION_LEVEL [PGBENCH_OPTION...]; in schema sids... by
 race committed 'read committed'
 race repeatable 'repeatable read' --max-tries=1000
 
-# The same by webhooks that are signed, and SIDs that are not the key. The signature needs a secret, which a reload brings.
-app_secret() { # app_secret SHOWN SET|RESET...
-  local i
-  ask "LOAD 'msgstatus'" -c "ALTER SYSTEM ${*:2}" -c 'SELECT pg_reload_conf()' >/dev/null
-  for ((i = 0; i < 600; i++)); do
-    [ "$(ask "LOAD 'msgstatus'" -c 'SHOW msgstatus.whatsapp_app_secret')" != "$1" ] || return 0
-    sleep 0.05
-  done
-  echo 'the server did not reload its configuration'
-  return 1
-}
-trap 'app_secret "" RESET msgstatus.whatsapp_app_secret; drop_database; rm -rf "$scratch"' EXIT
-app_secret '********' SET "msgstatus.whatsapp_app_secret = 'hush'"
+# The same by webhooks that are signed, and SIDs that are not the key.
+trap '"$here/../../scripts/app-secret"; drop_database; rm -rf "$scratch"' EXIT
+"$here/../../scripts/app-secret" hush
 race sids_committed 'read committed'
 race sids_repeatable 'repeatable read' --max-tries=1000
 

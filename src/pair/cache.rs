@@ -1,12 +1,13 @@
 //! Pairs that this backend has built, and when to build them again.
 
 use super::mapping::Mapping;
+use super::plans::Statement;
 use super::{Pair, Side};
 use crate::errors::{Code, Fault, Result};
 use crate::spi::{Plan, Spi};
 use crate::status::oids::extension_schema;
 use pgrx::pg_sys::{self, Datum, Oid};
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -106,19 +107,15 @@ pub fn scheduled() -> Result<Vec<(Oid, String)>> {
 fn only() -> Result<Oid> {
     thread_local! {
         /// Kept: every callback asks.
-        static PLAN: OnceCell<Plan> = const { OnceCell::new() };
+        static SOME: Statement = Statement::new(
+            "SELECT t.messages::pg_catalog.oid FROM msgstatus.tracked t LIMIT 2".to_owned(),
+            vec![],
+            false,
+        );
     }
     let spi = Spi::connect()?;
-    let some: Vec<Oid> = PLAN.with(|kept| -> Result<Vec<Oid>> {
-        let plan = match kept.get() {
-            Some(plan) => plan,
-            None => {
-                let sql = "SELECT t.messages::pg_catalog.oid FROM msgstatus.tracked t LIMIT 2";
-                let plan = Plan::prepare(sql, &[], false)?;
-                kept.get_or_init(|| plan)
-            }
-        };
-        let rows = spi.run(plan, &[])?;
+    let some: Vec<Oid> = SOME.with(|some| -> Result<Vec<Oid>> {
+        let rows = spi.run(some.plan()?, &[])?;
         Ok((0..rows.len()).filter_map(|i| rows.get(i, 0)).map(|d| Oid::from(d.value() as u32)).collect())
     })?;
     match some[..] {

@@ -21,7 +21,7 @@ pub struct Statement {
 }
 
 impl Statement {
-    fn new(text: String, types: Vec<Oid>, indexed: bool) -> Statement {
+    pub fn new(text: String, types: Vec<Oid>, indexed: bool) -> Statement {
         Statement { text, types, indexed, plan: OnceCell::new() }
     }
 

@@ -2,7 +2,6 @@
 
 use super::claim::text_array;
 use super::schedule::Schedule;
-use crate::boundary::Failed;
 use crate::datum::{Columns, interval_datum, text_datum};
 use crate::encoding::to_server;
 use crate::errors::Result;
@@ -14,7 +13,7 @@ use crate::spi::Spi;
 use crate::status::Status;
 use crate::status::oids::StatusOids;
 use crate::status::words::Provider;
-use crate::subtransaction::apart;
+use crate::subtransaction::{apart, together_or_alone};
 use crate::twilio::inquiry::Report;
 use crate::twilio::{Time, now, utc};
 use pgrx::pg_sys::{self, Datum};
@@ -115,28 +114,6 @@ fn lock_free(pair: &Pair, entries: &[Entry]) -> Result<HashSet<String>> {
         &[Some(text_array(entries.iter().map(|e| e.key)))],
     )?;
     Ok((0..rows.len()).filter_map(|i| rows.string(i, 0)).collect())
-}
-
-/// Does work for all items together; where that fails, for each half of them, down to the single one whose fault it is.
-fn together_or_alone<T>(
-    items: &[T],
-    work: &mut dyn FnMut(&[T]) -> Result<()>,
-    failed: &mut dyn FnMut(&T, Failed),
-) -> Result<()> {
-    match (apart(|| work(items)), items) {
-        (Ok(()), _) => Ok(()),
-        // It is no item's fault, and would be the same for each of them.
-        (Err(why), _) if why.is_passing() => Err(why.fault()),
-        (Err(why), [item]) => {
-            failed(item, why);
-            Ok(())
-        }
-        (Err(_), _) => {
-            let (first, second) = items.split_at(items.len() / 2);
-            together_or_alone(first, work, failed)?;
-            together_or_alone(second, work, failed)
-        }
-    }
 }
 
 fn write(pair: &Pair, entries: &[Entry]) -> Result<Statuses> {
