@@ -92,7 +92,7 @@ race() { # race SCHEMA ISOLATION_LEVEL [PGBENCH_OPTION...]; in schema sids... by
     bench "$schema" "race$kind.sql" "$seconds" 8 "-c default_transaction_isolation=${level/ /\\ }" "$@"
   check "$schema: every transaction was committed" is "$failures" 0
   check "$schema: no deadlock" is "$(($(deadlocks) - before))" 0
-  read -r messages callbacks early behind other < <(file "count$kind.sql" "$schema")
+  read -r messages callbacks early behind other < <(file count.sql "$schema")
   echo "      $transactions transactions${retries:+, $retries of them tried again}: $messages messages and $callbacks callbacks," \
     "$early of them before their message, $(ask 'SELECT last_value FROM msgstatus.unmatched_commits') commits without one"
   check "$schema: it was a race" above "$early" 100

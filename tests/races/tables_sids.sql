@@ -22,3 +22,8 @@ SELECT msgstatus.whatsapp_callback(body, 'sha256=' || encode(sha256(p.outer || s
                        'id', sid, 'status', word, 'timestamp', (1704067200 + at)::bigint::text))))))))::text, 'UTF8')
                  FROM unnest(sids, words) AS c(sid, word)) AS b(body)
 $$;
+-- Callbacks and the messages that they tell of, for count.sql.
+CREATE VIEW :schema.told AS
+SELECT m.id AS id, m.status AS stands, m.sent_at, m.delivered_at, m.statuses_seen, m.created_at AS stored_at,
+       l.status, l.event_at, l.created_at
+  FROM :schema.messages m JOIN :schema.delivery_log l ON l.message = m.id;
