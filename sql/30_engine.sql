@@ -195,7 +195,7 @@ DECLARE
 BEGIN
     -- Also of a table that was detached before.
     DELETE FROM msgstatus.waiting_callback w USING pg_event_trigger_dropped_objects() d
-     WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid = w.messages::oid;
+     WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND w.messages = d.objid;
     IF NOT EXISTS (SELECT FROM msgstatus.tracked t JOIN pg_event_trigger_dropped_objects() d
                       ON d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid IN (t.messages::oid, t.log::oid)) THEN
         RETURN;

@@ -14,8 +14,11 @@ CREATE TABLE msgstatus.waiting_callback (
 );
 -- A hash index, because a btree refuses keys above 2700 bytes, and no callback is refused for what it says.
 CREATE INDEX waiting_callback_sid_idx ON msgstatus.waiting_callback USING hash (sid);
+-- For settle, which looks at what came lately, and for DROP TABLE.
+CREATE INDEX waiting_callback_messages_idx ON msgstatus.waiting_callback (messages, received_at);
 COMMENT ON TABLE msgstatus.waiting_callback IS
-    'Callbacks whose message is not there yet, of tables whose log goes by another key than the provider''s id. They go into the log when a message has their SID. msgstatus.unmatched() lists them.';
+    'Callbacks that the log can''t take (yet): without their message, where it goes by another key than the provider''s id or needs the message for a column or a foreign key; refused by a constraint; or with a word that is no label, where it holds labels. They go into the log when a message has their SID, or settle() finds it willing. msgstatus.unmatched() and unrecognized() list them.';
+COMMENT ON INDEX msgstatus.waiting_callback_messages_idx IS 'leads to what came lately for a table';
 COMMENT ON INDEX msgstatus.waiting_callback_sid_idx IS 'leads from a message that appears to what waits for it';
 COMMENT ON SEQUENCE msgstatus.waiting_callback_id_seq IS 'numbers callbacks that wait';
 COMMENT ON COLUMN msgstatus.waiting_callback.id IS 'in the order of their arrival';

@@ -7,9 +7,9 @@ CREATE TABLE msgstatus.error_code (
     class text NOT NULL DEFAULT 'unknown' CHECK (class OPERATOR(pg_catalog.=) ANY (ARRAY[
         'carrier', 'handset', 'content', 'consent', 'account', 'sender', 'capacity', 'configuration', 'unknown'])),
     retryable boolean NOT NULL DEFAULT false,
+    advice text,
     basis text NOT NULL DEFAULT 'own' CHECK (basis OPERATOR(pg_catalog.=) ANY (ARRAY[
         'documented', 'observed', 'inferred', 'own'])),
-    advice text,
     edited boolean NOT NULL DEFAULT false,
     PRIMARY KEY (code, provider)
 );
@@ -22,7 +22,7 @@ COMMENT ON COLUMN msgstatus.error_code.class IS
     'whose trouble it is: carrier, handset, content, consent, account, sender, capacity, configuration or unknown';
 COMMENT ON COLUMN msgstatus.error_code.retryable IS
     'advice: is the same message to the same address worth sending again, now or in a while?';
+COMMENT ON COLUMN msgstatus.error_code.advice IS 'what to do';
 COMMENT ON COLUMN msgstatus.error_code.basis IS
     'what retryable rests on: documented by the provider, observed in public code, inferred from what the error means, or your own';
-COMMENT ON COLUMN msgstatus.error_code.advice IS 'what to do';
 COMMENT ON COLUMN msgstatus.error_code.edited IS 'changed or added by somebody here; set by itself';

@@ -6,6 +6,9 @@ CREATE FUNCTION msgstatus.error_code_trigger() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
     AS $function$
 BEGIN
+    -- As describe_error looks for them.
+    NEW.code := btrim(NEW.code);
+    NEW.provider := lower(btrim(NEW.provider));
     -- A dump holds edited rows and says so; the row that came with the extension makes way for them.
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND NEW.edited THEN
         DELETE FROM msgstatus.error_code e
@@ -15,10 +18,12 @@ BEGIN
     RETURN NEW;
 END
 $function$;
-COMMENT ON FUNCTION msgstatus.error_code_trigger() IS 'notes which rows of the catalogue are somebody''s own';
+COMMENT ON FUNCTION msgstatus.error_code_trigger() IS
+    'notes which rows of the catalogue are somebody''s own, and writes code and provider as describe_error looks for them';
 CREATE TRIGGER error_code_edited BEFORE INSERT OR UPDATE ON msgstatus.error_code
     FOR EACH ROW EXECUTE FUNCTION msgstatus.error_code_trigger();
-COMMENT ON TRIGGER error_code_edited ON msgstatus.error_code IS 'notes which rows of the catalogue are somebody''s own';
+COMMENT ON TRIGGER error_code_edited ON msgstatus.error_code IS
+    'notes which rows of the catalogue are somebody''s own, and writes code and provider as describe_error looks for them';
 
 SELECT pg_catalog.pg_extension_config_dump('msgstatus.error_code', 'WHERE edited');
 
@@ -32,8 +37,9 @@ SELECT CASE WHEN code IS NOT NULL THEN pg_catalog.concat_ws(' ',
                        || CASE WHEN e.retryable THEN ' Sending it again may help.' ELSE '' END
                   FROM msgstatus.error_code e
                  WHERE e.code = pg_catalog.btrim($1) AND e.provider = pg_catalog.lower(pg_catalog.btrim(coalesce($3, 'twilio')))),
-               pg_catalog.format('%s error %s, which the catalogue does not have.',
-                                 coalesce(nullif(pg_catalog.btrim($3), ''), 'twilio'), pg_catalog.btrim($1))),
+               CASE WHEN pg_catalog.btrim($1) = '' THEN 'There is no error code.'
+                    ELSE pg_catalog.format('%s error %s, which the catalogue does not have.',
+                                           coalesce(nullif(pg_catalog.btrim($3), ''), 'twilio'), pg_catalog.btrim($1)) END),
            'The provider said: ' || nullif(pg_catalog.btrim($2), '')) END
 $function$;
 COMMENT ON FUNCTION msgstatus.describe_error(text, text, text) IS

@@ -8,12 +8,12 @@ use crate::datum::{jsonb_text, text_datum};
 use crate::encoding::warn;
 use crate::errors::{Code, Fault, Result};
 use crate::function::Args;
-use crate::key::KeyType;
+use crate::key::{KeyType, quote};
 use crate::pair::mapping::{Mapping, OnRegression};
 use crate::pair::{Table, cache, resolve};
 use crate::spi::Spi;
 use crate::trigger::{Call, Made};
-use crate::waiting;
+use crate::waiting::{self, Held};
 use pgrx::pg_sys::{self, Datum, Oid};
 
 crate::sql_function!(msgstatus_attach, pg_finfo_msgstatus_attach, attach);
@@ -112,6 +112,7 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
     let level = if level == "row" { Level::Row } else { Level::Statement };
     triggers::create(&mapping, &messages, level)?;
     catalog::remember(&mapping, &messages, &log, level, &poll, args.get(6))?;
+    let finds_sid = resolve::finds_sid(&mapping, &messages)?;
     if poll != "off" && !mapping.p.keeps_checks() && mapping.p.next_check_at.is_none() {
         warn(&format!(
             "table {} has no column for check_count, last_checked_at or next_check_at: every round will ask Twilio about \
@@ -119,9 +120,18 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
             mapping.messages
         ));
     }
+    if let Some(sid) = mapping.p.sid.as_deref().filter(|_| !finds_sid) {
+        warn(&format!(
+            "table {} has no index that leads to a message by its SID: each callback of twilio_callback and \
+             whatsapp_callback will read all of it, until there is one: CREATE INDEX ON {} ({})",
+            mapping.messages,
+            mapping.messages,
+            quote(sid)
+        ));
+    }
     // What came while the table was detached, or was attached by another key.
     if let Some(pair) = cache::still(messages.oid)? {
-        waiting::settle(&pair)?;
+        waiting::settle(&pair, None, Held::Awaited)?;
     }
     Ok(None)
 }

@@ -16,8 +16,8 @@
 //! million messages in a transaction need no more room for locks than one. A transaction whose callbacks all
 //! found their messages takes no lock at all.
 //!
-//! Where the log goes by another key than the provider's SID, a callback without a message waits beside the log
-//! ([`crate::waiting`]), and all of this is the same with SIDs in place of keys.
+//! Where the log can't take a callback without its message, that waits beside the log ([`crate::waiting`]), and all of this is
+//! the same with SIDs in place of keys.
 
 use crate::advisory::{self, Class};
 use crate::apply::{self, Whose};
@@ -26,7 +26,7 @@ use crate::errors::{Fault, Result};
 use crate::key::Key;
 use crate::pair::{Pair, cache};
 use crate::status::oids::extension_schema;
-use crate::waiting;
+use crate::waiting::{self, Held};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,11 +37,11 @@ struct Pending {
     pair: Rc<Pair>,
     /// Keys of callbacks that found no message.
     callbacks: BTreeSet<Key>,
-    /// SIDs of such callbacks, where a SID is not the key.
+    /// SIDs of such callbacks, where they wait beside the log.
     waiting: BTreeSet<String>,
     /// Keys of messages that were inserted or got their key.
     messages: Vec<Key>,
-    /// SIDs of messages that were inserted or got their SID, where that is not the key.
+    /// SIDs of messages that were inserted or got their SID, where callbacks wait beside the log.
     sids: Vec<String>,
     /// Where the sequence stood at the first of them.
     commits_seen: i64,
@@ -91,7 +91,7 @@ pub fn callbacks_wait(pair: &Rc<Pair>, keys: impl IntoIterator<Item = Key>) {
     }
 }
 
-/// The same for callbacks that wait beside the log, as it has another key than their SIDs.
+/// The same for callbacks that wait beside the log.
 pub fn sids_wait(pair: &Rc<Pair>, sids: impl IntoIterator<Item = String>) {
     pending(pair, None, |p| p.waiting.extend(sids));
 }
@@ -107,13 +107,13 @@ pub fn messages_appear(pair: &Rc<Pair>, mut keys: Vec<Key>) -> Result<()> {
     Ok(())
 }
 
-/// Messages that were inserted or got their SID, where that is not the key: the same for what waits beside the log.
+/// Messages that were inserted or got their SID: the same for what waits beside the log.
 pub fn sids_appear(pair: &Rc<Pair>, mut sids: Vec<String>) -> Result<()> {
     if sids.is_empty() {
         return Ok(());
     }
     see_commits(pair)?;
-    waiting::place(pair, &sids)?;
+    waiting::place(pair, &sids, Held::Awaited)?;
     pending(pair, None, |p| p.sids.append(&mut sids));
     Ok(())
 }
@@ -315,10 +315,10 @@ impl Pending {
         }
         // A message may be gone again, or have another key, by the time its row is locked.
         self.callbacks.extend(apply::refold(&self.pair, &mut found.keys, Whose::Anybodys)?.unmatched);
-        waiting::place(&self.pair, &found.sids)?;
+        waiting::place(&self.pair, &found.sids, Held::Awaited)?;
         if commits != self.commits_seen {
             apply::refold(&self.pair, &mut self.messages, Whose::Anybodys)?;
-            waiting::place(&self.pair, &self.sids)?;
+            waiting::place(&self.pair, &self.sids, Held::Awaited)?;
             self.commits_seen = commits;
         }
         Ok(())

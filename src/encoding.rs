@@ -46,6 +46,11 @@ pub fn to_server_lossy(text: &str) -> Vec<u8> {
     to_server(&known)
 }
 
+/// Has the database's encoding every character of a text?
+pub fn is_in_encoding(text: &str) -> bool {
+    is_plain() || text.chars().all(|c| c.is_ascii() || is_in_server(c))
+}
+
 /// Has the database's encoding this character?
 fn is_in_server(c: char) -> bool {
     let (mut from, mut to) = ([0; 4], [0; 16]);

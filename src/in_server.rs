@@ -3,8 +3,9 @@
 #[pgrx::pg_schema]
 mod tests {
     use crate::fold::{Event, Fold, Ranks};
+    use crate::pair::log_rules::LogRules;
     use crate::pair::mapping::{LogColumns, Mapping, MessageColumns, OnRegression, PollColumns};
-    use crate::pair::sql::{self, Lock, Shape, Types};
+    use crate::pair::sql::{self, Lock, Repeated, Shape, Types};
     use crate::poll::schedule::Schedule;
     use crate::status::words::{PROVIDERS, Provider};
     use crate::status::{DEFAULT_RANKS, Status};
@@ -134,6 +135,8 @@ mod tests {
             key_collation: String::new(),
             labels: false,
             final_column: Some("done".into()),
+            found_by: None,
+            rules: LogRules::default(),
             types,
         }
     }
@@ -260,6 +263,12 @@ mod tests {
                 log_payload: named("jsonb"),
                 ..shape().types
             },
+            found_by: named("Sid"),
+            rules: LogRules {
+                unique: true,
+                defaults: std::array::from_fn(|i| (i == 3).then(|| "'none'::text".to_owned())),
+                ..LogRules::default()
+            },
             ..shape()
         };
         let tier = |status: &str, from: &str, every: Option<&str>| {
@@ -276,7 +285,7 @@ mod tests {
         };
         let statements = [
             ("take_due", sql::take_due(sql::select_due(&m, &shape, &schedule))),
-            ("list_due", sql::list_due(&[sql::select_due(&m, &shape, &Schedule::default())])),
+            ("list_due", sql::list_due(sql::select_due(&m, &shape, &Schedule::default()))),
             ("lease", sql::lease(&m, &shape).unwrap_or_default()),
             ("end_leases", sql::end_leases(&m, &shape).unwrap_or_default()),
             ("want", sql::want(&m, &shape).unwrap_or_default()),
@@ -285,8 +294,8 @@ mod tests {
             ("select_statuses", sql::select_statuses(&m, &shape)),
             ("lock_answered", sql::lock_answered(&m, &shape)),
             ("keep_books", sql::keep_books(&m, &shape).unwrap_or_default()),
-            ("insert_events", sql::insert_events(&m, &shape, [true; 9])),
-            ("insert_few", sql::insert_events(&m, &shape, std::array::from_fn(|i| i < 2))),
+            ("insert_events", sql::insert_events(&m, &shape, [true; 9], Repeated::Refused)),
+            ("insert_few", sql::insert_events(&m, &shape, std::array::from_fn(|i| i < 2), Repeated::LeftOut)),
             ("select_keys_by_sid", sql::select_keys_by_sid(&m, &shape).unwrap_or_default()),
             ("select_unknown", sql::select_unknown(&m, &shape).unwrap_or_default()),
         ];

@@ -1,7 +1,7 @@
 //! Reading a tracked pair: `history`, `verify`, `unmatched`, `unrecognized`, `due`.
 
 use crate::apply;
-use crate::datum::{interval_datum, text_datum};
+use crate::datum::{Columns, interval_datum, text_datum};
 use crate::encoding::{from_server, to_server};
 use crate::errors::{Code, Fault, Result};
 use crate::fold::{Event, Fold, Join, Row, Time, Verdict};
@@ -20,7 +20,6 @@ use crate::status::{Milestone, Status};
 use crate::status_map;
 use crate::waiting;
 use pgrx::pg_sys::{self, Datum};
-use std::rc::Rc;
 
 crate::sql_function!(msgstatus_history, pg_finfo_msgstatus_history, history);
 crate::sql_function!(msgstatus_verify, pg_finfo_msgstatus_verify, verify);
@@ -185,11 +184,7 @@ fn unmatched(args: &Args) -> Result<Option<Datum>> {
     for i in 0..rows.len() {
         set.put(&rows.row::<9>(i)?)?;
     }
-    // Policies of the log can't be asked about rows that are not in it.
-    // SAFETY: looks an existing relation up, for the current role.
-    let hidden = unsafe { pg_sys::check_enable_rls(pair.log.oid, pg_sys::InvalidOid, true) }
-        == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32;
-    if !hidden {
+    if resolve::sees_all(pair.log.oid) {
         waiting::each(&pair, |row| set.put(row))?;
     }
     Ok(None)
@@ -197,7 +192,21 @@ fn unmatched(args: &Args) -> Result<Option<Datum>> {
 
 fn unrecognized(args: &Args) -> Result<Option<Datum>> {
     let pair = cache::of_messages(args.oid(0))?;
-    report::<5>(args, &sql::select_unrecognized(&pair.mapping, &pair.plans.shape), &[], &[])
+    let waiting = if resolve::sees_all(pair.log.oid) { waiting::unrecognized(&pair)? } else { Vec::new() };
+    let (texts, times) = (pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID);
+    let mut words = Columns::new([texts, texts, pg_sys::INT8OID, times, times]);
+    for (provider, word, occurrences, first, last) in &waiting {
+        let text = |t: &str| Some(text_datum(&to_server(t)));
+        words.push([
+            text(provider),
+            text(word),
+            Some(Datum::from(*occurrences)),
+            first.map(Datum::from),
+            last.map(Datum::from),
+        ]);
+    }
+    // With the caller's rights: who may not read the log reads nothing here.
+    report::<5>(args, &sql::select_unrecognized(&pair.mapping, &pair.plans.shape), &words.types(), &words.arrays())
 }
 
 /// What a round of asking would take now, over all tables that have a schedule: those first that were never asked about
@@ -214,25 +223,97 @@ fn due(args: &Args) -> Result<Option<Datum>> {
         })
     };
     let (messages, checks) = (limit(0, "max_messages")?, limit(1, "max_checks")?);
+    let mut set = args.set()?;
     let mut troubles = Troubles::default();
-    let mut pairs = claim::scheduled(None, &mut troubles)?;
-    // A table that the caller may not read would fail the list of all others.
-    pairs.retain(|(pair, _)| resolve::may(pair.messages.oid, pg_sys::ACL_SELECT));
-    troubles.warn();
-    let part = |(pair, schedule): &(Rc<Pair>, Schedule)| {
-        format!("({})", sql::select_due(&pair.mapping, &pair.plans.shape, schedule))
-    };
-    let parts: Vec<String> = pairs.iter().map(part).collect();
-    if parts.is_empty() {
-        args.set()?;
-        return Ok(None);
+    let mut all = Vec::new();
+    for (pair, schedule) in claim::scheduled(None, &mut troubles)? {
+        // A table that the caller may not read would fail the list of all others.
+        if !resolve::may(pair.messages.oid, pg_sys::ACL_SELECT) || !resolve::sees_all(pair.messages.oid) {
+            continue;
+        }
+        let of_table = troubles.apart(pair.messages.oid, || due_of(&pair, &schedule, checks, messages));
+        all.extend(of_table.into_iter().flatten());
     }
-    report::<9>(
-        args,
-        &sql::list_due(&parts),
+    troubles.warn();
+    all.sort_by(|a, b| a.turn.cmp(&b.turn).then_with(|| a.by_urgency(b)));
+    all.truncate(messages as usize);
+    all.sort_by(Due::by_urgency);
+    let oids = StatusOids::get()?;
+    let text = |t: &str| Some(text_datum(&to_server(t)));
+    for due in &all {
+        set.put(&[
+            Some(Datum::from(due.messages)),
+            text(&due.key),
+            text(&due.sid),
+            due.status.map(|status| oids.datum(status)),
+            due.began.and_then(age),
+            Some(Datum::from(due.checks)),
+            due.checked.map(Datum::from),
+            text(&due.schedule),
+            text(&due.reason),
+        ])?;
+    }
+    Ok(None)
+}
+
+/// A message that is due, as [`sql::list_due`] tells it.
+struct Due {
+    messages: pg_sys::Oid,
+    key: String,
+    sid: String,
+    status: Option<Status>,
+    checks: i32,
+    checked: Option<Time>,
+    schedule: String,
+    reason: String,
+    turn: i64,
+    wanted: bool,
+    began: Option<Time>,
+}
+
+impl Due {
+    /// The order of `URGENCY` in the SQL.
+    fn by_urgency(&self, other: &Due) -> std::cmp::Ordering {
+        let of = |due: &Due| (!due.wanted, due.checked, due.began);
+        of(self).cmp(&of(other)).then_with(|| self.key.cmp(&other.key))
+    }
+}
+
+/// What is due of one table. The caller named no table, so none of its owner's functions may run with the caller's rights.
+fn due_of(pair: &Pair, schedule: &Schedule, checks: i32, messages: i32) -> Result<Vec<Due>> {
+    let _owner = Rights::Owner.on(&pair.messages);
+    let spi = Spi::connect()?;
+    let rows = spi.once(
+        &sql::list_due(sql::select_due(&pair.mapping, &pair.plans.shape, schedule)),
         &[pg_sys::INT4OID, pg_sys::INT4OID, pg_sys::INTERVALOID],
         &[Some(Datum::from(checks)), Some(Datum::from(messages)), Some(interval_datum(gucs::give_up_after()))],
-    )
+    )?;
+    let text = |i, column| rows.string(i, column).unwrap_or_default();
+    let time = |i, column| rows.get(i, column).map(|d| d.value() as Time);
+    let oids = StatusOids::get()?;
+    let due = |i| Due {
+        messages: pair.messages.oid,
+        key: text(i, 1),
+        sid: text(i, 2),
+        status: rows.get(i, 3).and_then(|d| oids.status(d)),
+        checks: rows.get(i, 5).map_or(0, |d| d.value() as i32),
+        checked: time(i, 6),
+        schedule: text(i, 7),
+        reason: text(i, 8),
+        turn: rows.get(i, 9).map_or(0, |d| d.value() as i64),
+        wanted: rows.get(i, 10).is_some_and(|d| d.value() != 0),
+        began: time(i, 11).filter(|&at| at != Time::MIN && at != Time::MAX),
+    };
+    Ok((0..rows.len()).map(due).collect())
+}
+
+/// How long ago a time was when this transaction began: an interval.
+fn age(at: Time) -> Option<Datum> {
+    // SAFETY: the function subtracts one time from another, and gives an interval in the current memory context.
+    unsafe {
+        let now = pg_sys::GetCurrentTransactionStartTimestamp();
+        pgrx::direct_function_call_as_datum(pg_sys::timestamp_mi, &[Some(Datum::from(now)), Some(Datum::from(at))])
+    }
 }
 
 /// Gives the rows of a query that runs with the caller's rights.

@@ -63,6 +63,12 @@ impl KeyType {
         Ok(KeyType { layout: Layout::of(base), order, equality, greater })
     }
 
+    /// Is it a type of texts, as a provider's ids are?
+    pub fn is_text(&self) -> bool {
+        // SAFETY: catalog look-up of an existing type.
+        unsafe { pg_sys::TypeCategory(self.oid()) as u8 == pg_sys::TYPCATEGORY_STRING }
+    }
+
     pub fn oid(&self) -> Oid {
         self.layout.oid
     }

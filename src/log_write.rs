@@ -4,10 +4,13 @@ use crate::datum::{Columns, text_datum};
 use crate::encoding::to_server_lossy;
 use crate::errors::Result;
 use crate::fold::Time;
-use crate::pair::Pair;
-use crate::session::Rights;
+use crate::pair::sql::Repeated;
+use crate::pair::{Pair, sql};
+use crate::poll::claim::text_array;
+use crate::session::{Rights, is_restricted_on};
 use crate::spi::Spi;
 use pgrx::pg_sys::{self, Datum};
+use std::collections::HashSet;
 
 /// A row of a delivery log.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,17 +29,15 @@ pub struct LogRow<'a> {
     pub created_at: Option<Time>,
 }
 
-/// What of a row is given, in the order of [`sql::insert_events`](crate::pair::sql::insert_events).
-type Given = [bool; 9];
-
 /// Writes rows, and gives how many there are now: a log that holds labels has no place for a word that is none.
 ///
-/// It takes one INSERT, in which columns that no row says anything of get their defaults; more only where a column of the
-/// log is NOT NULL and some of the rows have nothing for it.
-pub fn write(pair: &Pair, rows: &[LogRow]) -> Result<usize> {
+/// It takes one INSERT, so that the messages are locked in one order. Columns that no row says anything of get their defaults.
+pub fn write(pair: &Pair, rows: &[LogRow], repeated: Repeated) -> Result<usize> {
     let text = |t: &str| Some(text_datum(&to_server_lossy(t)));
     let (texts, times) = (pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID);
-    let mut parts: Vec<(Given, Given, Columns<9>)> = Vec::new();
+    let mut columns = Columns::new([texts, texts, times, texts, texts, texts, texts, texts, times]);
+    // In the order of `insert_events`.
+    let mut given = [false; 9];
     for row in rows {
         let values = [
             text(row.key),
@@ -49,23 +50,43 @@ pub fn write(pair: &Pair, rows: &[LogRow]) -> Result<usize> {
             text(row.source),
             row.created_at.map(Datum::from),
         ];
-        let given: Given = std::array::from_fn(|i| values[i].is_some());
-        let needed = std::array::from_fn(|i| given[i] && pair.plans.shape.types.log_required[i]);
-        let at = parts.iter().position(|part| part.0 == needed).unwrap_or_else(|| {
-            let columns = Columns::new([texts, texts, times, texts, texts, texts, texts, texts, times]);
-            parts.push((needed, [false; 9], columns));
-            parts.len() - 1
-        });
-        let (_, of_part, columns) = &mut parts[at];
-        *of_part = std::array::from_fn(|i| of_part[i] || given[i]);
+        given = std::array::from_fn(|i| given[i] || values[i].is_some());
         columns.push(values);
     }
-    let mut written = 0;
-    for (_, given, columns) in &parts {
-        let statement = pair.plans.insert_events(&pair.mapping, *given, &columns.types());
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let statement = pair.plans.insert_events(&pair.mapping, given, repeated, &columns.types());
+    at_once(pair, || {
         let _owner = Rights::Owner.on(&pair.log);
         let spi = Spi::connect()?;
-        written += spi.run(statement.plan()?, &columns.arrays())?.len();
+        Ok(spi.run(statement.plan()?, &columns.arrays())?.len())
+    })
+}
+
+/// Has constraints of the log looked at with each statement of the work, where nothing that is deferred can be fired.
+///
+/// What the transaction did to the log before is looked at then, too.
+fn at_once<T>(pair: &Pair, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let deferred = pair.plans.shape.rules.deferred.join(", ");
+    if deferred.is_empty() || !is_restricted_on(&pair.log) {
+        return work();
     }
-    Ok(written)
+    let set = |when: &str| Spi::connect()?.once(&format!("SET CONSTRAINTS {deferred} {when}"), &[], &[]).map(drop);
+    set("IMMEDIATE")?;
+    let done = work()?;
+    set("DEFERRED")?;
+    Ok(done)
+}
+
+/// Locks the messages with these keys that nobody else holds. Gives their keys.
+pub fn lock_free<'a>(pair: &Pair, keys: impl Iterator<Item = &'a str>) -> Result<HashSet<String>> {
+    let _owner = Rights::Owner.on(&pair.messages);
+    let spi = Spi::connect()?;
+    let rows = spi.by_index(
+        &sql::lock_answered(&pair.mapping, &pair.plans.shape),
+        &[pg_sys::TEXTARRAYOID],
+        &[Some(text_array(keys))],
+    )?;
+    Ok((0..rows.len()).filter_map(|i| rows.string(i, 0)).collect())
 }

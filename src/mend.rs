@@ -15,7 +15,7 @@ use crate::session::Rights;
 use crate::spi::Spi;
 use crate::status::oids::verdict_datum;
 use crate::subtransaction::apart;
-use crate::waiting;
+use crate::waiting::{self, Held};
 use pgrx::pg_sys::{self, Datum};
 use std::rc::Rc;
 
@@ -187,11 +187,13 @@ fn settle(args: &Args) -> Result<Option<Datum>> {
         // A pair that lost a column, or whose owner's triggers fail, must not keep the others from being settled.
         let settled = apart(|| {
             let pair: Rc<Pair> = cache::of_messages(Some(messages))?;
-            let mut here = waiting::settle(&pair)?;
+            let mut here = 0;
             each_chunk(&pair, Rights::Owner, since, |keys| {
                 here += apply::refold(&pair, keys, Whose::Anybodys)?.written;
                 Ok(())
             })?;
+            // Behind the others, of which this transaction holds the rows: it takes what it does not have to wait for.
+            here += waiting::settle(&pair, since, Held::Left)?;
             Ok(here)
         });
         match settled {

@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod kind;
+pub mod log_rules;
 pub mod mapping;
 pub mod plans;
 pub mod resolve;

@@ -286,7 +286,7 @@ fn show(
     Ok(None)
 }
 
-/// Marks a message as due now, with the rights of the caller, and wakes the worker when that is committed.
+/// Marks a message as due now, if the caller could do so too, and wakes the worker when that is committed.
 fn request_check(args: &Args) -> Result<Option<Datum>> {
     let sid = args.string(0).unwrap_or_default();
     let (mut marked, mut able, mut denied) = (false, false, None);
@@ -295,12 +295,18 @@ fn request_check(args: &Args) -> Result<Option<Datum>> {
         let Some(text) = sql::want(&pair.mapping, &pair.plans.shape) else { continue };
         able = true;
         // A table that the caller may not use is none of his.
-        if ![pg_sys::ACL_UPDATE, pg_sys::ACL_SELECT].iter().all(|&mode| resolve::may_in_part(pair.messages.oid, mode)) {
+        let needed = [pg_sys::ACL_UPDATE, pg_sys::ACL_SELECT];
+        if !needed.iter().all(|&mode| resolve::may_in_part(pair.messages.oid, mode))
+            || !resolve::sees_all(pair.messages.oid)
+        {
             denied.get_or_insert(pair.messages_name());
             continue;
         }
-        let rows = troubles
-            .apart(pair.messages.oid, || Ok(Spi::connect()?.once(&text, &[pg_sys::TEXTOID], &[args.get(0)])?.len()));
+        let rows = troubles.apart(pair.messages.oid, || {
+            // The caller named no table, so none of its owner's functions may run with the caller's rights.
+            let _owner = Rights::Owner.on(&pair.messages);
+            Ok(Spi::connect()?.once(&text, &[pg_sys::TEXTOID], &[args.get(0)])?.len())
+        });
         marked |= rows.is_some_and(|rows| rows > 0);
     }
     troubles.warn();

@@ -11,7 +11,7 @@ use pgrx::pg_sys::Datum;
 
 crate::sql_function!(msgstatus_replay_trigger, pg_finfo_msgstatus_replay_trigger, replay_trigger);
 
-/// By what callbacks find a message: its key, and its SID where that is another column.
+/// By what callbacks find a message: its key, and its SID where they wait beside the log for it.
 struct Columns<'a> {
     pair: &'a Pair,
     key: Attribute,
@@ -43,7 +43,7 @@ fn replay_trigger(args: &Args) -> Result<Option<Datum>> {
         pair: &pair,
         key: Attribute::required(&table, "message_key", &pair.mapping.m.key)?,
         // A message must not fail for a column that only callbacks by SID go by.
-        sid: pair.mapping.p.sid.as_deref().and_then(|sid| Attribute::of(&table, sid)),
+        sid: pair.plans.shape.found_by.as_deref().and_then(|sid| Attribute::of(&table, sid)),
     };
     let before = (!call.is_insert()).then(|| call.old_row(columns.last()));
     let (old_key, old_sid) =

@@ -7,6 +7,9 @@ use pgrx::pg_sys::{self, Oid};
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 
+/// Names that nobody else can take.
+const PATH: &CStr = c"pg_catalog, pg_temp";
+
 /// Works as another role until dropped: a security-restricted operation with a pinned search_path, in which
 /// row-level security does not apply to the owner's own table.
 ///
@@ -18,9 +21,7 @@ pub struct ActAs {
 impl ActAs {
     /// `forced` says that the role's own table has FORCE ROW LEVEL SECURITY, so that even its owner has to switch.
     pub fn owner(role: Oid, forced: bool) -> ActAs {
-        let (mut user, mut context) = (pg_sys::InvalidOid, 0);
-        // SAFETY: reads two backend variables into places that live here.
-        unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut context) };
+        let (user, context) = current();
         if user == role && !forced {
             // The same rights as before: nothing to protect anyone from.
             return ActAs { saved: None };
@@ -32,10 +33,31 @@ impl ActAs {
         let level = unsafe {
             pg_sys::SetUserIdAndSecContext(role, context | restricted);
             let level = pg_sys::NewGUCNestLevel();
-            set_local(c"search_path", c"pg_catalog, pg_temp");
+            set_local(c"search_path", PATH);
             level
         };
         ActAs { saved: Some((user, context, level)) }
+    }
+}
+
+/// The search_path that [`ActAs`] pins, with the rights as they are, until dropped.
+pub struct PinnedPath(c_int);
+
+pub fn pin_path() -> PinnedPath {
+    // SAFETY: drop closes the level; an error's abort does so too.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        set_local(c"search_path", PATH);
+        PinnedPath(level)
+    }
+}
+
+impl Drop for PinnedPath {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: closes the level that `new` opened.
+            unsafe { pg_sys::AtEOXact_GUC(false, self.0) };
+        }
     }
 }
 
@@ -61,6 +83,20 @@ pub fn as_extension<T>(work: impl FnOnce(&Spi) -> Result<T>) -> Result<T> {
     let _owner = ActAs::owner(table.owner, false);
     let spi = Spi::connect()?;
     work(&spi)
+}
+
+/// Who works now, and in which security context.
+fn current() -> (Oid, c_int) {
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: reads two backend variables into places that live here.
+    unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut context) };
+    (user, context)
+}
+
+/// Does the engine work on a table in a restricted operation? PostgreSQL fires no deferred trigger in one.
+pub fn is_restricted_on(table: &Table) -> bool {
+    let (user, context) = current();
+    user != table.owner || table.forced_rls || context & pg_sys::SECURITY_RESTRICTED_OPERATION as c_int != 0
 }
 
 impl Drop for ActAs {

@@ -1,16 +1,18 @@
-//! Callbacks that came before their message, where the log goes by another key than the provider's SID.
+//! Callbacks that the log can't take (yet), and where they wait: `msgstatus.waiting_callback`.
 //!
-//! Such a log has no key for them yet. They wait in `msgstatus.waiting_callback`, and go into the log when a message has
-//! their SID: when one is inserted, or gets it. [`crate::commit`] sees to it that neither misses the other.
+//! Mostly they came before their message. Where the log goes by another key than the provider's SID, it has no key for them;
+//! and it takes none without its message where a column is copied from there, or the key is a foreign key. They go into the
+//! log when a message has their SID: when one is inserted, or gets it. [`crate::commit`] sees to it that neither misses the
+//! other. What the log refuses waits too, and words that it has no place for: until [`settle`] finds it willing.
 
-use crate::commit;
 use crate::datum::{Columns, Layout, array_of, text_datum};
 use crate::edge::event::Event;
-use crate::encoding::{to_server_lossy, warn};
+use crate::encoding::{is_in_encoding, to_server_lossy, warn};
 use crate::errors::{Fault, Result};
 use crate::fold::Time;
 use crate::log_write::{self, LogRow};
-use crate::pair::{Pair, resolve};
+use crate::pair::sql::Repeated;
+use crate::pair::{Pair, resolve, sql};
 use crate::poll::claim::text_array;
 use crate::session::{Rights, as_extension};
 use crate::spi::Spi;
@@ -21,6 +23,15 @@ use std::rc::Rc;
 
 /// SIDs that are looked at together.
 const CHUNK: usize = 4096;
+
+/// What becomes of callbacks for messages that somebody else holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// They are waited for.
+    Awaited,
+    /// They go on waiting beside the log: whoever holds messages already must not wait for others out of turn.
+    Left,
+}
 
 /// What the log gets as the source of a callback that waited.
 pub const SOURCE: &str = "callback";
@@ -33,10 +44,11 @@ pub fn keys(pair: &Pair, sids: &[String]) -> Result<BTreeMap<String, Vec<String>
     if let Some(sid) = &pair.mapping.p.sid {
         resolve::required(&pair.messages, "sid", sid)?;
     }
+    // What the database's encoding does not have, no message has.
+    let asked: BTreeSet<&str> = sids.iter().map(String::as_str).filter(|sid| is_in_encoding(sid)).collect();
     let _owner = Rights::Owner.on(&pair.messages);
     let spi = Spi::connect()?;
-    let rows = spi.run(statement.plan()?, &[Some(text_array(sids.iter().map(String::as_str)))])?;
-    let asked: BTreeSet<&str> = sids.iter().map(String::as_str).collect();
+    let rows = spi.run(statement.plan()?, &[Some(text_array(asked.iter().copied()))])?;
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for i in 0..rows.len() {
         let (Some(sid), Some(key)) = (rows.string(i, 0), rows.string(i, 1)) else { continue };
@@ -50,9 +62,7 @@ pub fn keys(pair: &Pair, sids: &[String]) -> Result<BTreeMap<String, Vec<String>
 
 /// Does the log go by the provider's id?
 pub fn is_by_sid(pair: &Pair) -> bool {
-    // SAFETY: catalog look-up of an existing type.
-    let category = unsafe { pg_sys::TypeCategory(pair.key.oid()) } as u8;
-    pair.mapping.p.sid.is_none() && category == pg_sys::TYPCATEGORY_STRING
+    pair.mapping.p.sid.is_none() && pair.key.is_text()
 }
 
 /// Which of these SIDs some message has.
@@ -60,7 +70,7 @@ pub fn matched(pair: &Pair, sids: &[String]) -> Result<Vec<String>> {
     Ok(keys(pair, sids)?.into_keys().collect())
 }
 
-/// Keeps callbacks for which there is no message (yet).
+/// Keeps callbacks that the log can't take, or not yet.
 pub fn keep(pair: &Rc<Pair>, provider: &str, events: &[&Event]) -> Result<()> {
     let text = |t: &str| Some(text_datum(&to_server_lossy(t)));
     let (texts, times) = (pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID);
@@ -86,17 +96,19 @@ pub fn keep(pair: &Rc<Pair>, provider: &str, events: &[&Event]) -> Result<()> {
                        AS k(sid, status, error_code, error_message, event_at, payload)";
         spi.once(sql, &types, &values).map(drop)
     })?;
-    commit::sids_wait(pair, events.iter().map(|event| event.sid.clone()));
     Ok(())
 }
 
-/// Calls `row` for each callback that waits, in order of arrival, with the columns of `unmatched`: the SID stands for the key.
+/// Calls `row` for each callback whose word is known, in order of arrival, with the columns of `unmatched`: the SID stands for
+/// the key.
 pub fn each(pair: &Pair, mut row: impl FnMut(&[Option<Datum>]) -> Result<()>) -> Result<()> {
     as_extension(|spi| {
         let rows = spi.once(
             "SELECT NULL::bigint, w.received_at, w.sid, w.provider, w.status, w.event_at, w.error_code, w.error_message,
                     $2::pg_catalog.text
-               FROM msgstatus.waiting_callback w WHERE w.messages OPERATOR(pg_catalog.=) $1 ORDER BY w.id",
+               FROM msgstatus.waiting_callback w
+              WHERE w.messages OPERATOR(pg_catalog.=) $1 AND msgstatus.parse_status(w.status, w.provider) IS NOT NULL
+              ORDER BY w.id",
             &[pg_sys::OIDOID, pg_sys::TEXTOID],
             &[Some(Datum::from(pair.messages.oid)), Some(text_datum(SOURCE.as_bytes()))],
         )?;
@@ -104,11 +116,31 @@ pub fn each(pair: &Pair, mut row: impl FnMut(&[Option<Datum>]) -> Result<()>) ->
     })
 }
 
+/// A word that means nothing, whose it is, how often it came, first and last.
+pub type Word = (String, String, i64, Option<Time>, Option<Time>);
+
+/// The words that mean nothing among what waits, counted.
+pub fn unrecognized(pair: &Pair) -> Result<Vec<Word>> {
+    as_extension(|spi| {
+        let rows = spi.once(
+            "SELECT w.provider, w.status, pg_catalog.count(*), pg_catalog.min(w.received_at), pg_catalog.max(w.received_at)
+               FROM msgstatus.waiting_callback w
+              WHERE w.messages OPERATOR(pg_catalog.=) $1 AND msgstatus.parse_status(w.status, w.provider) IS NULL
+              GROUP BY 1, 2",
+            &[pg_sys::OIDOID],
+            &[Some(Datum::from(pair.messages.oid))],
+        )?;
+        let number = |i, column| rows.get(i, column).map(|d| d.value() as i64);
+        let word = |i| Some((rows.string(i, 0)?, rows.string(i, 1)?, number(i, 2)?, number(i, 3), number(i, 4)));
+        Ok((0..rows.len()).filter_map(word).collect())
+    })
+}
+
 /// Puts what waits for these SIDs into the log, as far as there are messages with them: one INSERT, so that the messages are
-/// locked in one order. Gives how many SIDs there were.
+/// locked in one order. Gives how many SIDs there were. `Held::Left` leaves what is for messages that somebody holds.
 ///
 /// What the log refuses goes on waiting: whoever inserts a message must not fail for what a provider said about it.
-pub fn place(pair: &Pair, sids: &[String]) -> Result<u64> {
+pub fn place(pair: &Pair, sids: &[String], held: Held) -> Result<u64> {
     let mut placed = 0;
     for part in sids.chunks(CHUNK) {
         let waiting = waiting_for(pair, part)?;
@@ -116,7 +148,11 @@ pub fn place(pair: &Pair, sids: &[String]) -> Result<u64> {
             continue;
         }
         let waited_for: BTreeSet<&str> = waiting.iter().map(|(_, sid)| sid.as_str()).collect();
-        let keys = keys(pair, &waited_for.into_iter().map(str::to_owned).collect::<Vec<_>>())?;
+        let mut keys = keys(pair, &waited_for.into_iter().map(str::to_owned).collect::<Vec<_>>())?;
+        if held == Held::Left {
+            let free = log_write::lock_free(pair, keys.values().flatten().map(String::as_str))?;
+            keys.retain(|_, keys| keys.iter().all(|key| free.contains(key)));
+        }
         let found: Vec<&(i64, String)> = waiting.iter().filter(|(_, sid)| keys.contains_key(sid)).collect();
         if found.is_empty() {
             continue;
@@ -196,7 +232,7 @@ fn move_into_log(pair: &Pair, ids: impl Iterator<Item = i64>, keys: &BTreeMap<St
     all.sort_unstable_by_key(|w| w.id);
     let of_sid = |w: &Waiting| keys.get(&w.sid).map_or(&[][..], Vec::as_slice);
     let rows: Vec<LogRow> = all.iter().flat_map(|w| of_sid(w).iter().map(move |key| log_row(w, key))).collect();
-    log_write::write(pair, &rows).map(drop)
+    log_write::write(pair, &rows, Repeated::LeftOut).map(drop)
 }
 
 fn log_row<'a>(waiting: &'a Waiting, key: &'a str) -> LogRow<'a> {
@@ -213,19 +249,19 @@ fn log_row<'a>(waiting: &'a Waiting, key: &'a str) -> LogRow<'a> {
     }
 }
 
-/// Places whatever waits for messages that are there, however long: as after a time with triggers disabled, or detached.
-/// Gives how many SIDs there were.
-pub fn settle(pair: &Pair) -> Result<u64> {
+/// Places what came since then, or ever, and waits for messages that are there: as after a time with triggers disabled, or
+/// detached. Gives how many SIDs there were.
+pub fn settle(pair: &Pair, since: Option<Time>, held: Held) -> Result<u64> {
     if pair.plans.select_keys_by_sid.is_none() && !is_by_sid(pair) {
         return Ok(0);
     }
     let sids: Vec<String> = as_extension(|spi| {
         let rows = spi.once(
-            "SELECT DISTINCT w.sid FROM msgstatus.waiting_callback w WHERE w.messages OPERATOR(pg_catalog.=) $1",
-            &[pg_sys::OIDOID],
-            &[Some(Datum::from(pair.messages.oid))],
+            &sql::select_waiting_sids(&pair.plans.shape),
+            &[pg_sys::OIDOID, pg_sys::TIMESTAMPTZOID],
+            &[Some(Datum::from(pair.messages.oid)), Some(Datum::from(since.unwrap_or(Time::MIN)))],
         )?;
         Ok((0..rows.len()).filter_map(|i| rows.string(i, 0)).collect())
     })?;
-    place(pair, &sids)
+    place(pair, &sids, held)
 }

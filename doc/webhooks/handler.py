@@ -10,6 +10,9 @@ from psycopg_pool import ConnectionPool
 
 PUBLIC_URL = os.environ["PUBLIC_URL"]  # as in https://example.com: what precedes /twilio in the URL given to Twilio
 VERIFY_TOKEN = os.environ["WHATSAPP_VERIFY_TOKEN"]  # as entered in Meta's dashboard
+# As in app.messages, and the role needs USAGE on that schema. Without, it is the only table that is tracked: good where nobody
+# else may make tables in this database.
+MESSAGES = os.environ.get("MESSAGES")
 
 app = Flask(__name__)
 app.config["MAX_CONTENT_LENGTH"] = 3 * 1024 * 1024  # a webhook of Meta's may have 1000 statuses
@@ -26,17 +29,18 @@ def store(call, *parameters):
 @app.post("/twilio")
 def twilio():
     # Twilio signs the URL that it was given. Host says what a proxy or the sender made of it: hence PUBLIC_URL.
-    query = request.query_string.decode()
+    query = request.query_string.decode(errors="replace")
     url = PUBLIC_URL + request.path + (query and "?" + query)
     signature = request.headers.get("X-Twilio-Signature")
-    return store("SELECT msgstatus.twilio_callback(%s, %s, %s)", url, request.get_data(as_text=True), signature)
+    body = request.get_data(as_text=True)
+    return store("SELECT msgstatus.twilio_callback(%s, %s, %s, %s)", url, body, signature, MESSAGES)
 
 
 @app.post("/whatsapp")
 def whatsapp():
     # Meta signs the bytes: JSON that was parsed and written again has others.
     signature = request.headers.get("X-Hub-Signature-256")
-    return store("SELECT msgstatus.whatsapp_callback(%s, %s)", request.get_data(), signature)
+    return store("SELECT msgstatus.whatsapp_callback(%s, %s, %s)", request.get_data(), signature, MESSAGES)
 
 
 @app.get("/whatsapp")

@@ -1,6 +1,7 @@
 //! The credentials file: TOML, a table an account, for nobody but the server.
 
 use crate::twilio::account::{Accounts, Login, is_account};
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -63,12 +64,11 @@ impl Secrets {
         let me = unsafe { libc::geteuid() };
         private(about.uid(), about.permissions().mode(), about.is_file(), me)
             .map_err(|why| format!("credentials file {shown} is refused: {why}"))?;
-        let mut text = String::new();
+        // Room for all of it, as a text that grows leaves copies behind.
+        let mut text = Zeroizing::new(String::with_capacity(about.len().min(LARGEST) as usize + 1));
         let read = file.by_ref().take(LARGEST).read_to_string(&mut text);
         read.map_err(|e| format!("credentials file {shown} can't be read: {}", e.kind()))?;
-        let parsed = Secrets::parse(&text).map_err(|why| format!("credentials file {shown}: {why}"));
-        drop(SecretString::from(text));
-        parsed
+        Secrets::parse(&text).map_err(|why| format!("credentials file {shown}: {why}"))
     }
 
     fn parse(text: &str) -> Result<Secrets, String> {

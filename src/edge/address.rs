@@ -1,25 +1,31 @@
 //! Addresses that may be shown.
 
-/// The address with what tells one person from another hidden: its channel (`whatsapp:`), the first four and the last four
-/// of its letters and digits stay, less of a short one, but at least three are hidden.
+/// The address with what tells one person from another hidden: its channel (`whatsapp:`) stays, the first four and the last
+/// four of its characters, less of a short one, but at least three are hidden. Of a mailbox (`sip:anna@example.com`) the domain
+/// stays, and of the name the first character at most.
+///
+/// What is masked already stays as it is.
 pub fn masked(address: &str, hidden: char) -> String {
     let is_channel = |channel: &str| !channel.is_empty() && channel.bytes().all(|b| b.is_ascii_alphabetic());
     let (channel, rest) = match address.find(':') {
         Some(at) if is_channel(&address[..at]) => address.split_at(at + 1),
         _ => ("", address),
     };
-    let count = rest.chars().filter(|c| c.is_alphanumeric()).count();
-    let last = 4.min(count.saturating_sub(3));
-    let first = 4.min(count.saturating_sub(3 + last));
+    let (name, domain) = rest.rfind('@').map_or((rest, ""), |at| rest.split_at(at));
+    let separates = |c: char| c.is_whitespace() || "+-().,/:;".contains(c);
+    let count = name.chars().filter(|&c| !separates(c)).count();
+    let (most_first, most_last) = if domain.is_empty() { (4, 4) } else { (1, 0) };
+    let last = most_last.min(count.saturating_sub(3));
+    let first = most_first.min(count.saturating_sub(3 + last));
     let mut place = 0;
-    let rest = rest.chars().map(|c| {
-        if !c.is_alphanumeric() {
+    let name = name.chars().map(|c| {
+        if separates(c) {
             return c;
         }
         place += 1;
         if place <= first || place > count - last { c } else { hidden }
     });
-    channel.chars().chain(rest).collect()
+    channel.chars().chain(name).chain(domain.chars()).collect()
 }
 
 #[cfg(test)]
@@ -41,8 +47,17 @@ mod tests {
             ("", ""),
             ("whatsapp:", "whatsapp:"),
             ("12:34567890", "12:3***7890"),
+            ("anna@example.com", "a***@example.com"),
+            ("sip:anna.b@example.com", "sip:a***.*@example.com"),
+            ("bob@example.com", "***@example.com"),
+            ("@example.com", "@example.com"),
+            ("a@b@example.com", "***@example.com"),
+            ("messenger:1234567890123456", "messenger:1234********3456"),
+            ("rcs:brand_agent", "rcs:bran***gent"),
+            ("______________", "____******____"),
         ] {
             assert_eq!(masked(address, '*'), shown, "{address}");
+            assert_eq!(masked(shown, '*'), shown, "{address} twice");
         }
     }
 }

@@ -29,14 +29,20 @@ pub fn parse(body: &Value) -> Parsed {
     }
     match (text(fields.get("eventType")), text(fields.get("messageId"))) {
         (None, _) => refuse("it has no eventType"),
-        (Some(_), None) => refuse("it has no messageId"),
+        (Some(kind), None) if is_of_message(&kind) => refuse("it has no messageId"),
+        (Some(_), None) => Ok(Vec::new()),
         _ => Ok(event(body).into_iter().collect()),
     }
 }
 
+/// Is an event of this type one of a message? Others are of calls and registrations.
+fn is_of_message(kind: &str) -> bool {
+    ["TEXT_", "MEDIA_", "RCS_", "WHATSAPP_"].iter().any(|channel| kind.starts_with(channel))
+}
+
 fn event(said: &Value) -> Option<Event> {
     let (sid, status) = (text(said.get("messageId"))?, text(said.get("eventType"))?);
-    if status.starts_with("VOICE_") {
+    if !is_of_message(&status) {
         return None;
     }
     // There are no codes: the status says what went wrong, and a sentence beside it.

@@ -20,7 +20,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// The same without the one character that no text of PostgreSQL's can hold.
+    /// The same without what PostgreSQL can't hold: one character in texts, and numbers that are longer than any numeric.
     pub fn storable(mut self) -> Event {
         let texts =
             [Some(&mut self.sid), Some(&mut self.status), self.error_code.as_mut(), self.error_message.as_mut()];
@@ -47,9 +47,20 @@ fn clean(value: &mut Value) {
             }
             fields.values_mut().for_each(clean);
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::Number(number) => {
+            // A numeric has 131072 digits before the point and 16383 behind it; nobody's number has a thousand.
+            let text = number.to_string();
+            let exponent = text.rsplit_once(['e', 'E']).map_or(Ok(0), |(_, exponent)| exponent.parse::<i32>());
+            if text.len() > LONGEST_NUMBER || !exponent.is_ok_and(|e| e.unsigned_abs() <= LONGEST_NUMBER as u32) {
+                *value = Value::String(text);
+            }
+        }
+        Value::Null | Value::Bool(_) => {}
     }
 }
+
+/// In digits.
+const LONGEST_NUMBER: usize = 1000;
 
 /// What went wrong, of what a provider says: its code, unless that says that nothing did, and its words where there is a
 /// code or the status is a failure. A reason beside `delivered` is none.

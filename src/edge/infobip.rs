@@ -5,18 +5,30 @@ use super::time;
 use crate::status::words::Provider;
 use serde_json::Value;
 
-/// Reads reports: an event for each result. Inbound messages and seen reports, which have no status, give nothing.
+/// The word for what a seen report tells. The report itself has none, but for a time.
+const SEEN: &str = "SEEN";
+
+/// Reads reports: an event for each result, of deliveries and of messages that were seen. Inbound messages give nothing.
 pub fn parse(body: &Value) -> Parsed {
     let fields = object(body, "Infobip")?;
     let Some(Value::Array(results)) = fields.get("results") else { return refuse("it has no array of results") };
     let mut events = Vec::new();
-    for said in results.iter().filter(|said| said.get("status").is_some_and(Value::is_object)) {
+    for said in results {
+        let has_status = said.get("status").is_some_and(Value::is_object);
+        let seen_at = said.get("seenAt").filter(|_| !has_status);
+        if !has_status && seen_at.is_none() {
+            continue;
+        }
         let Some(sid) = text(said.get("messageId")) else {
             return refuse("one of its results has a status and no messageId");
         };
-        events.extend(event(sid, said));
+        events.extend(if seen_at.is_some() { Some(seen(sid, said, seen_at)) } else { event(sid, said) });
     }
     Ok(events)
+}
+
+fn seen(sid: String, said: &Value, at: Option<&Value>) -> Event {
+    Event { sid, status: SEEN.to_owned(), at: time::read(at), payload: said.clone(), ..Event::default() }
 }
 
 fn event(sid: String, said: &Value) -> Option<Event> {

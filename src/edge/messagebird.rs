@@ -42,7 +42,7 @@ fn of_second_api(said: &Value, body: &Value) -> Option<Event> {
         status,
         error_code,
         error_message,
-        at: time::read(said.get("lastStatusAt")),
+        at: time::read(said.get("lastStatusAt")).or_else(|| time::read(said.get("updatedAt"))),
         payload: body.clone(),
     })
 }

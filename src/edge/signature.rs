@@ -102,9 +102,9 @@ pub fn shown(url: &str) -> String {
 }
 
 /// The ways in which Twilio may have spelled a URL before it signed it: with and without the port, whichever (as of their
-/// libraries, "signature generation on the back end is inconsistent"); with the query as given, as browsers write it, or as
-/// Node's querystring does; with the path / where none is given. A fragment is not signed, but may have been. Unless `anew`,
-/// only the port may be another.
+/// libraries, "signature generation on the back end is inconsistent"); with host, path and query as given or as browsers write
+/// them, and the query as Node's querystring does; with the path / where none is given. A fragment is not signed, but may
+/// have been. Unless `anew`, only the port may be another.
 fn spellings(url: &str, anew: bool) -> Vec<String> {
     let mut spellings: Vec<String> = Vec::with_capacity(4);
     let (bare, fragment) = url.split_once('#').map_or((url, None), |(bare, fragment)| (bare, Some(fragment)));
@@ -120,18 +120,26 @@ fn spellings(url: &str, anew: bool) -> Vec<String> {
         Some(at) => (&authority[..at], &authority[at + 1..]),
         None => (authority, if scheme == "https" { "443" } else { "80" }),
     };
+    let browsers = anew.then(|| url::Url::parse(bare).ok()).flatten();
     let queries = match query {
         None => vec![String::new()],
         Some(query) if !anew => vec![format!("?{query}")],
         Some("") => vec!["?".to_owned(), String::new()],
         Some(query) => {
-            let other = [as_browsers_do(bare), Some(as_querystring_does(query))];
+            let of_browsers = browsers.as_ref().and_then(|url| url.query().map(str::to_owned));
+            let other = [of_browsers, Some(as_querystring_does(query))];
             [Some(query.to_owned())].into_iter().chain(other).flatten().map(|query| format!("?{query}")).collect()
         }
     };
-    let paths = if path.is_empty() && anew { vec!["", "/"] } else { vec![path] };
+    let (user, host) = host.split_at(host_at);
+    let (mut hosts, mut paths) = (vec![host.to_owned()], vec![path]);
+    if let Some(url) = &browsers {
+        hosts.extend(url.host_str().filter(|other| *other != host).map(str::to_owned));
+        paths.extend(Some(url.path()).filter(|other| *other != path));
+    }
+    let hosts = hosts.iter().flat_map(|host| [format!("{user}{host}"), format!("{user}{host}:{port}")]);
     let fragment = fragment.filter(|_| anew).map(|fragment| format!("#{fragment}"));
-    for host in [host.to_owned(), format!("{host}:{port}")] {
+    for host in hosts {
         for path in &paths {
             for query in &queries {
                 for fragment in [Some(""), fragment.as_deref()].into_iter().flatten() {
@@ -144,11 +152,6 @@ fn spellings(url: &str, anew: bool) -> Vec<String> {
         }
     }
     spellings
-}
-
-/// The query as the URL standard has it encoded.
-fn as_browsers_do(url: &str) -> Option<String> {
-    url::Url::parse(url).ok()?.query().map(str::to_owned)
 }
 
 /// The query taken apart and put together by Node's querystring, as its older programs did.

@@ -4,7 +4,9 @@ use super::event::{Event, Parsed, error, refuse};
 use serde_json::{Map, Value};
 
 /// The fields of a receipt, in the order in which they stand, before a colon.
-const FIELDS: [&str; 8] = ["id", "sub", "dlvrd", "submit date", "done date", "stat", "err", "text"];
+/// Some write an underscore for the blank.
+const FIELDS: [&str; 10] =
+    ["id", "sub", "dlvrd", "submit date", "done date", "submit_date", "done_date", "stat", "err", "text"];
 
 /// Reads a receipt. Its dates are in the time zone of whoever wrote it, which nobody tells: it gives no time.
 pub fn parse(text: &str) -> Parsed {
@@ -32,22 +34,15 @@ pub fn parse(text: &str) -> Parsed {
     let (Some(sid), Some(status)) = (get("id"), get("stat")) else {
         return refuse("it has no id: and stat:, as every receipt");
     };
-    let event = Event {
-        sid: sid.to_owned(),
-        status: status.to_owned(),
-        // What a vendor adds behind it is not part of it.
-        error_code: error(
-            "smpp",
-            status,
-            get("err").and_then(|err| err.split_whitespace().next()).map(str::to_owned),
-            None,
-        )
-        .0,
-        error_message: None,
-        at: None,
-        payload: Value::Null,
-    };
-    Ok(vec![Event { payload: Value::Object(fields), ..event }])
+    // Neither has blanks in it. What has is somebody's text, in which these names occur.
+    if [sid, status].iter().any(|value| value.contains(char::is_whitespace)) {
+        return refuse("what stands after id: or stat: is no single word");
+    }
+    // What a vendor adds behind the code is not part of it.
+    let code = get("err").and_then(|err| err.split_whitespace().next()).map(str::to_owned);
+    let (error_code, _) = error("smpp", status, code, None);
+    let (sid, status) = (sid.to_owned(), status.to_owned());
+    Ok(vec![Event { sid, status, error_code, error_message: None, at: None, payload: Value::Object(fields) }])
 }
 
 fn keep(fields: &mut Map<String, Value>, name: &str, value: &str) {

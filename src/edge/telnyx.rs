@@ -21,7 +21,7 @@ pub fn parse(body: &Value) -> Parsed {
     let of_first = |name: &str| first.and_then(|error| text(error.get(name)));
     let (code, words) = (of_first("code"), of_first("detail").or_else(|| of_first("title")));
     repeatable(recipients.len(), &[Some(&sid), code.as_deref(), words.as_deref()])?;
-    let at = time::read(data.get("occurred_at"));
+    let at = time::read(data.get("occurred_at")).or_else(|| time::read(said.and_then(|said| said.get("completed_at"))));
     let event = |(i, to): (usize, &Value)| {
         let status = text(to.get("status"))?;
         // Errors are the message's: of several recipients, they are about those who did not get it.

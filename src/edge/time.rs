@@ -35,7 +35,8 @@ pub fn read_text(text: &str) -> Option<Time> {
 
 fn unix(number: f64) -> Option<Time> {
     let seconds = if number >= MILLISECONDS_FROM { number / 1e3 } else { number };
-    if !(0.0..=4e12).contains(&seconds) {
+    // Nothing was sent in 1970: 0 stands for no time.
+    if !(1.0..=4e12).contains(&seconds) {
         return None;
     }
     // Milliseconds have three places, which a double of this size holds.
@@ -84,6 +85,9 @@ mod tests {
             json!("soon"),
             json!(""),
             json!("-1"),
+            json!("0"),
+            json!(0),
+            json!(0.25),
             json!(-1),
             json!("99999999999999999999999999"),
             json!(1e300),

@@ -47,9 +47,9 @@ pub fn parse(body: &str) -> Parsed {
             None => refuse("it has neither MessageSid nor AccountSid, as every form of Twilio's"),
         };
     };
-    // An inbound message has SmsStatus alone, and a body.
-    let inbound = get("MessageStatus").is_none() && (fields.contains_key("Body") || fields.contains_key("NumMedia"));
-    let Some(status) = get("MessageStatus").or_else(|| get("SmsStatus")).filter(|_| !inbound) else {
+    // An inbound message has SmsStatus alone, which says so.
+    let inbound = |status: &&str| ["received", "receiving"].iter().any(|word| status.eq_ignore_ascii_case(word));
+    let Some(status) = get("MessageStatus").or_else(|| get("SmsStatus").filter(|status| !inbound(status))) else {
         return Ok(Vec::new());
     };
     let words = get("ErrorMessage").or_else(|| get("ChannelStatusMessage")).map(str::to_owned);

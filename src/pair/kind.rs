@@ -4,7 +4,7 @@ use super::{Table, resolve};
 use crate::errors::{Code, Fault, Result};
 use crate::key::type_label;
 use crate::status::oids::StatusOids;
-use pgrx::pg_sys::{self, Oid};
+use pgrx::pg_sys::{self, Datum, Oid};
 
 /// What a role's values are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Kind {
             Kind::Amount => oid == pg_sys::NUMERICOID || Kind::Text.fits(oid),
             Kind::Jsonb => oid == pg_sys::JSONBOID,
             Kind::Boolean => oid == pg_sys::BOOLOID,
-            Kind::Any => true,
+            Kind::Any => !has_foreign_cast(oid),
         }
     }
 
@@ -44,7 +44,7 @@ impl Kind {
             Kind::Amount => "numeric, text or varchar",
             Kind::Jsonb => "jsonb",
             Kind::Boolean => "boolean",
-            Kind::Any => "any type",
+            Kind::Any => "any type whose cast to text is not a function of somebody's own",
         }
     }
 
@@ -59,6 +59,27 @@ impl Kind {
             ),
             format!("The role takes {}, in a column that is not generated.", self.wanted()),
         )
+    }
+}
+
+/// Is the cast of a type to text a function that is no superuser's? It would run with the rights of whoever reads the column,
+/// as a superuser who calls `msgstatus.unmatched()`.
+fn has_foreign_cast(oid: Oid) -> bool {
+    let mut function = pg_sys::InvalidOid;
+    // SAFETY: catalog look-ups for an existing type; a syscache tuple is read, if it is there, before it is released.
+    unsafe {
+        let (base, explicit) = (pg_sys::getBaseType(oid), pg_sys::CoercionContext::COERCION_EXPLICIT);
+        let path = pg_sys::find_coercion_pathway(pg_sys::TEXTOID, base, explicit, &mut function);
+        if path != pg_sys::CoercionPathType::COERCION_PATH_FUNC {
+            return false;
+        }
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::PROCOID as i32, Datum::from(function));
+        if tuple.is_null() {
+            return false;
+        }
+        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_proc>()).proowner;
+        pg_sys::ReleaseSysCache(tuple);
+        !pg_sys::superuser_arg(owner)
     }
 }
 

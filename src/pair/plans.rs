@@ -1,7 +1,7 @@
 //! The prepared statements of a pair, made when first needed.
 
 use super::mapping::Mapping;
-use super::sql::{self, Lock, Shape, Write};
+use super::sql::{self, Lock, Repeated, Shape, Write};
 use crate::datum::array_of;
 use crate::errors::Result;
 use crate::key::KeyType;
@@ -35,6 +35,9 @@ impl Statement {
     }
 }
 
+/// Which columns of the log an INSERT names, and what becomes of repeated rows.
+type Inserted = ([bool; 9], Repeated);
+
 /// Every statement of a pair. The texts come from [`sql`].
 pub struct Plans {
     pub shape: Shape,
@@ -52,12 +55,12 @@ pub struct Plans {
     pub select_history: Statement,
     pub select_keys: Statement,
     pub select_keys_since: Statement,
-    /// Where messages are found by a SID that is not their key.
+    /// Where the log can't take a callback without its message.
     pub select_keys_by_sid: Option<Statement>,
     pub select_waiting: Statement,
     /// By the columns that they write.
     update_many: RefCell<HashMap<u32, Rc<Statement>>>,
-    insert_events: RefCell<HashMap<[bool; 9], Rc<Statement>>>,
+    insert_events: RefCell<HashMap<Inserted, Rc<Statement>>>,
     key: Oid,
     status: Oid,
 }
@@ -93,7 +96,7 @@ impl Plans {
             select_keys_by_sid: sql::select_keys_by_sid(m, shape)
                 .map(|text| Statement::new(text, vec![pg_sys::TEXTARRAYOID], true)),
             select_waiting: Statement::new(
-                sql::SELECT_WAITING.to_owned(),
+                sql::select_waiting(shape),
                 vec![pg_sys::OIDOID, pg_sys::TEXTARRAYOID],
                 true,
             ),
@@ -129,9 +132,10 @@ impl Plans {
     }
 
     /// The statement that writes events of which these things are given, from arrays of these types.
-    pub fn insert_events(&self, m: &Mapping, given: [bool; 9], types: &[Oid]) -> Rc<Statement> {
+    pub fn insert_events(&self, m: &Mapping, given: [bool; 9], repeated: Repeated, types: &[Oid]) -> Rc<Statement> {
         let mut statements = self.insert_events.borrow_mut();
-        let new = || Rc::new(Statement::new(sql::insert_events(m, &self.shape, given), types.to_vec(), true));
-        Rc::clone(statements.entry(given).or_insert_with(new))
+        let text = || sql::insert_events(m, &self.shape, given, repeated);
+        let new = || Rc::new(Statement::new(text(), types.to_vec(), true));
+        Rc::clone(statements.entry((given, repeated)).or_insert_with(new))
     }
 }

@@ -1,6 +1,7 @@
 //! From the names of a mapping to relations, columns and ranks of this database.
 
 use super::kind::{Kind, status_column};
+use super::log_rules::LogRules;
 use super::mapping::Mapping;
 use super::sql::{Shape, Types};
 use super::{Side, Table};
@@ -149,6 +150,13 @@ pub fn may_in_part(oid: Oid, mode: u32) -> bool {
         }
 }
 
+/// Do no policies hide rows of a table from the caller? They can't be asked about rows that are not in it.
+pub fn sees_all(table: Oid) -> bool {
+    // SAFETY: looks an existing relation up, for the current role.
+    let policies = unsafe { pg_sys::check_enable_rls(table, pg_sys::InvalidOid, true) };
+    policies != pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+}
+
 /// A relation's name, qualified and quoted.
 pub fn relation_name(oid: Oid) -> String {
     // SAFETY: gives null for what does not exist, which reads as an empty name.
@@ -204,7 +212,7 @@ fn stored(mapping: &Mapping, messages: &Table) -> Stored {
 }
 
 /// Is a column NOT NULL, or its domain?
-fn is_required(table: &Table, column: &str) -> bool {
+pub fn is_required(table: &Table, column: &str) -> bool {
     let Some((number, oid, ..)) = attribute(table.oid, column) else { return false };
     let (attributes, types) = (pg_sys::SysCacheIdentifier::ATTNUM as i32, pg_sys::SysCacheIdentifier::TYPEOID as i32);
     // SAFETY: syscache tuples are read, if they are there, before they are released.
@@ -261,6 +269,9 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
     if KeyType::of(log_key_oid, log_collation)?.oid() != key.oid() {
         return Err(Kind::Any.refusal(log, "log_key", &l.key, log_key_oid));
     }
+    for (table, role, column) in [(messages, "message_key", &m.key), (log, "log_key", &l.key)] {
+        declared(table, role, Some(column), Kind::Any)?;
+    }
     status_column(messages, &m.status)?;
     let (_, log_status, _, _) = required(log, "log.status", &l.status)?;
     declared(log, "log.status", Some(&l.status), Kind::Word)?;
@@ -307,10 +318,9 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
     }
     types.error_code_required = m.error_code.as_deref().is_some_and(|c| is_required(messages, c));
     types.error_message_required = m.error_message.as_deref().is_some_and(|c| is_required(messages, c));
-    let optional = [&l.event_at, &l.error_code, &l.error_message, &l.payload, &l.provider, &l.source, &l.created_at];
-    for (required, column) in types.log_required[2..].iter_mut().zip(optional) {
-        *required = column.as_deref().is_some_and(|c| is_required(log, c));
-    }
+    let rules = LogRules::of(mapping, messages, log)?;
+    // The provider's id is a text.
+    let sid_is_key = p.sid.is_none() && key.is_text();
     let shape = Shape {
         messages: relation_name(messages.oid),
         log: relation_name(log.oid),
@@ -322,6 +332,8 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
         key_collation: collate_clause(collation),
         labels: log_status == StatusOids::get()?.enum_type,
         final_column: final_column(mapping, messages),
+        found_by: p.sid.clone().or_else(|| (sid_is_key && rules.needs_message).then(|| m.key.clone())),
+        rules,
         types,
     };
     Ok(Columns { key, shape, stored: stored(mapping, messages) })

@@ -6,13 +6,15 @@ mod answers;
 mod log;
 mod polling;
 
+use super::log_rules::LogRules;
 use super::mapping::Mapping;
 use crate::key::quote;
 use crate::status::Milestone;
 use pgrx::pg_sys::{self, Oid};
 
 pub use answers::{
-    By, SELECT_WAITING, insert_events, keep_books, lock_answered, select_asked, select_keys_by_sid, select_statuses,
+    By, Repeated, insert_events, keep_books, lock_answered, select_asked, select_keys_by_sid, select_statuses,
+    select_waiting, select_waiting_sids,
 };
 pub use log::{insert_event, select_history, select_keys, select_log, select_unmatched, select_unrecognized};
 pub use polling::{
@@ -37,6 +39,10 @@ pub struct Shape {
     pub labels: bool,
     /// A boolean column that says whether a message is final, the engine's or a generated one: an index goes by it.
     pub final_column: Option<String>,
+    /// The column of messages by which callbacks find theirs, where the log can't take them without: the provider's id,
+    /// where the log goes by another key, or that key.
+    pub found_by: Option<String>,
+    pub rules: LogRules,
     pub types: Types,
 }
 
@@ -64,8 +70,6 @@ pub struct Types {
     pub log_error_message: Option<String>,
     pub log_source: Option<String>,
     pub log_payload: Option<String>,
-    /// Which columns of the log, in the order of [`insert_events`], are NOT NULL: NULL is not their default.
-    pub log_required: [bool; 9],
     pub poll_created_at: Option<String>,
     pub scheduled_for: Option<String>,
     pub last_checked_at: Option<String>,

@@ -7,6 +7,7 @@ use crate::encoding::to_server;
 use crate::errors::Result;
 use crate::gucs;
 use crate::log_write::{self, LogRow};
+use crate::pair::sql::Repeated;
 use crate::pair::{Pair, sql};
 use crate::session::Rights;
 use crate::spi::Spi;
@@ -84,7 +85,7 @@ pub fn record(pair: &Pair, entries: &[Entry], wait: bool) -> Result<Written> {
     let (mut statuses, mut failed, mut held) = (HashMap::new(), BTreeMap::new(), HashSet::new());
     let mut entries = entries.to_vec();
     if !wait {
-        let free = lock_free(pair, &entries)?;
+        let free = log_write::lock_free(pair, entries.iter().map(|e| e.key))?;
         held = entries.iter().filter(|e| !free.contains(e.key)).map(|e| e.key.to_owned()).collect();
         entries.retain(|e| free.contains(e.key));
     }
@@ -104,18 +105,6 @@ pub fn record(pair: &Pair, entries: &[Entry], wait: bool) -> Result<Written> {
     Ok(Written { statuses, failed, held })
 }
 
-/// Locks the messages of entries that nobody else holds. Gives their keys.
-fn lock_free(pair: &Pair, entries: &[Entry]) -> Result<HashSet<String>> {
-    let _owner = Rights::Owner.on(&pair.messages);
-    let spi = Spi::connect()?;
-    let rows = spi.by_index(
-        &sql::lock_answered(&pair.mapping, &pair.plans.shape),
-        &[pg_sys::TEXTARRAYOID],
-        &[Some(text_array(entries.iter().map(|e| e.key)))],
-    )?;
-    Ok((0..rows.len()).filter_map(|i| rows.string(i, 0)).collect())
-}
-
 fn write(pair: &Pair, entries: &[Entry]) -> Result<Statuses> {
     let answered: Vec<&str> = entries.iter().filter(|e| e.what.report().is_some()).map(|e| e.key).collect();
     let before = statuses(pair, &answered)?;
@@ -127,7 +116,7 @@ fn write(pair: &Pair, entries: &[Entry]) -> Result<Statuses> {
     };
     let payloads: Vec<Option<String>> = entries.iter().map(said).collect();
     let rows: Vec<LogRow> = entries.iter().zip(&payloads).filter_map(|(e, payload)| log_row(e, payload)).collect();
-    log_write::write(pair, &rows)?;
+    log_write::write(pair, &rows, Repeated::Refused)?;
     let after = statuses(pair, &answered)?;
     let both = |(key, was)| {
         let is = after.get(&key).copied().flatten();
@@ -280,7 +269,7 @@ pub fn mark_unknown(pair: &Pair, most: i32) -> Result<(Vec<String>, Failures)> {
             // The log says whose conclusion it is: not Twilio's, which has no such status.
             let status = Status::DeliveryUnknown.label();
             let row = |key| LogRow { key, status, provider: TWILIO, source: "api", ..LogRow::default() };
-            log_write::write(pair, &keys.iter().map(|key| row(key)).collect::<Vec<_>>())?;
+            log_write::write(pair, &keys.iter().map(|key| row(key)).collect::<Vec<_>>(), Repeated::Refused)?;
             marked.extend(keys.iter().cloned());
             Ok(())
         },

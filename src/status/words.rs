@@ -106,7 +106,8 @@ const TELNYX: Words = &[
     ("delivery_unconfirmed", DeliveryUnknown),
 ];
 
-/// AWS End User Messaging. `TEXT_SUCCESSFUL` and `TEXT_DELIVERED` differ by country, not by outcome.
+/// AWS End User Messaging, event types of SMS, MMS and RCS messages. `TEXT_SUCCESSFUL` and `TEXT_DELIVERED` differ by
+/// country, not by outcome. After `RCS_FALLEN_BACK_TO_SMS` the events are those of an SMS; it is none of a status.
 const AWS: Words = &[
     ("text_queued", Queued),
     ("text_pending", Queued),
@@ -123,9 +124,33 @@ const AWS: Words = &[
     ("text_spam", Failed),
     ("text_protect_blocked", Failed),
     ("text_unknown", DeliveryUnknown),
+    ("media_queued", Queued),
+    ("media_pending", Queued),
+    ("media_delivered", Delivered),
+    ("media_successful", Delivered),
+    ("media_unreachable", Undelivered),
+    ("media_carrier_unreachable", Undelivered),
+    ("media_carrier_blocked", Undelivered),
+    ("media_ttl_expired", Undelivered),
+    ("media_invalid", Undelivered),
+    ("media_blocked", Failed),
+    ("media_invalid_message", Failed),
+    ("media_spam", Failed),
+    ("media_file_inaccessible", Failed),
+    ("media_file_type_unsupported", Failed),
+    ("media_file_size_exceeded", Failed),
+    ("media_unknown", DeliveryUnknown),
+    ("rcs_queued", Queued),
+    ("rcs_sent", Sent),
+    ("rcs_delivered", Delivered),
+    ("rcs_read", Read),
+    ("rcs_ttl_expired", Undelivered),
+    ("rcs_failed", Failed),
+    ("rcs_protect_blocked", Failed),
 ];
 
-/// Infobip: status groups, and the names whose group says too little.
+/// Infobip: status groups, and the names whose group says too little; `seen` is what a seen report says, which has a time
+/// and no word.
 const INFOBIP: Words = &[
     ("accepted", Accepted),
     ("pending", Queued),
@@ -136,6 +161,7 @@ const INFOBIP: Words = &[
     ("expired", Undelivered),
     ("expired_dlr_unknown", DeliveryUnknown),
     ("rejected", Failed),
+    ("seen", Read),
 ];
 
 /// SMPP 3.4 and 5.0 receipts (`stat:`), and the long names of the message states.

@@ -3,6 +3,7 @@
 //! What is stored is stored with the rights of the log's owner: the signature says who sent it, and a role that may do no
 //! more than call these functions can record what providers say and nothing else.
 
+use crate::commit;
 use crate::credentials;
 use crate::edge::event::{Event, Refusal};
 use crate::edge::{self, signature};
@@ -12,9 +13,11 @@ use crate::fold::Verdict;
 use crate::function::Args;
 use crate::log_trigger::verdict_on;
 use crate::log_write::{self, LogRow};
+use crate::pair::sql::Repeated;
 use crate::pair::{Pair, cache};
 use crate::status::oids::verdict_datum;
 use crate::status::words::Provider;
+use crate::subtransaction::together_or_alone;
 use crate::waiting;
 use pgrx::pg_sys::{Datum, Oid};
 use std::rc::Rc;
@@ -24,7 +27,7 @@ crate::sql_function!(msgstatus_whatsapp_callback, pg_finfo_msgstatus_whatsapp_ca
 
 fn twilio_callback(args: &Args) -> Result<Option<Datum>> {
     let url = needed(args.string(0), "url")?;
-    let body = from_server(&body(args, 1)?);
+    let body = from_server(&body(args, 1, LARGEST_FORM)?);
     let account = edge::twilio::account(&body).unwrap_or_default();
     let Some(signature) = args.string(2) else { return Err(unsigned("X-Twilio-Signature")) };
     let is_signed = |token: &str| signature::is_twilios(token, &url, &body, &signature);
@@ -39,16 +42,19 @@ fn twilio_callback(args: &Args) -> Result<Option<Datum>> {
     let events = edge::twilio::parse(&body).map_err(|Refusal(why)| not_one_of("Twilio", &why))?;
     let Some(event) = events.first() else { return Ok(None) };
     let pair = pair(args.oid(3))?;
-    let mut stored = None;
+    let mut stored = Stored::default();
     let verdict = verdict_on(pair.messages.oid, || {
-        stored = Some(store(&pair, "twilio", std::slice::from_ref(event))?);
+        stored = store(&pair, "twilio", std::slice::from_ref(event))?;
         Ok(())
     })?;
+    let is_known = Provider::TWILIO.parse(event.status.as_bytes()).is_some();
     let verdict = match (verdict, stored) {
         (Some(verdict), _) => verdict,
-        (None, Some(Stored { waiting: 1.., .. })) => Verdict::Unmatched,
-        // Its word is none, and the log holds labels.
-        (None, Some(Stored { logged: 0, .. })) => Verdict::Unrecognized,
+        (None, Stored { waiting: 1.., .. }) if is_known => Verdict::Unmatched,
+        (None, Stored { waiting: 1.., .. }) => Verdict::Unrecognized,
+        (None, Stored { logged: 0, .. }) if pair.plans.shape.rules.unique => Verdict::Duplicate,
+        // A trigger of the log's owner's had it left out.
+        (None, Stored { logged: 0, .. }) => return Ok(None),
         _ => {
             // Twilio would not send it again: it is kept, and told when the trigger is back.
             warn(&format!(
@@ -63,7 +69,7 @@ fn twilio_callback(args: &Args) -> Result<Option<Datum>> {
 
 fn whatsapp_callback(args: &Args) -> Result<Option<Datum>> {
     // bytea is stored as text is.
-    let body = body(args, 0)?;
+    let body = body(args, 0, LARGEST_WEBHOOK)?;
     let Some(signature) = args.string(1) else { return Err(unsigned("X-Hub-Signature-256")) };
     if !credentials::is_signed_by_app(|secret| signature::is_metas(secret, &body, &signature))? {
         return Err(forged("Meta").hint(
@@ -78,15 +84,18 @@ fn whatsapp_callback(args: &Args) -> Result<Option<Datum>> {
     Ok(Some(Datum::from((stored.logged + stored.waiting) as i64)))
 }
 
-/// More than any webhook of either provider's (Meta: 3 MB), and little enough to be read before it is known whose it is.
-const LARGEST_BODY: usize = 16 << 20;
+/// More than any request of Twilio's: a form has to be taken apart before it is known whose it is.
+const LARGEST_FORM: usize = 1 << 20;
 
-fn body(args: &Args, i: usize) -> Result<Vec<u8>> {
+/// More than any webhook of Meta's (3 MB), and little enough to be hashed before it is known whose it is.
+const LARGEST_WEBHOOK: usize = 16 << 20;
+
+fn body(args: &Args, i: usize, largest: usize) -> Result<Vec<u8>> {
     let body = needed(args.text(i), "body")?;
-    if body.len() > LARGEST_BODY {
+    if body.len() > largest {
         return Err(Fault::new(
             Code::InvalidArgument,
-            format!("the body has {} bytes, more than {LARGEST_BODY}", body.len()),
+            format!("the body has {} bytes, more than {largest}", body.len()),
             "No provider sends as much. Let the web server refuse it.",
         ));
     }
@@ -134,13 +143,14 @@ fn not_one_of(who: &str, why: &str) -> Fault {
 }
 
 /// How many rows went where.
+#[derive(Clone, Copy, Default)]
 struct Stored {
     logged: usize,
-    /// Those without a message, where the log has no key for them.
+    /// Beside the log, as it can't take them (yet).
     waiting: usize,
 }
 
-fn store(pair: &Rc<Pair>, provider: &str, events: &[Event]) -> Result<Stored> {
+fn store(pair: &Rc<Pair>, provider: &'static str, events: &[Event]) -> Result<Stored> {
     if pair.mapping.l.provider.is_none() && !pair.log_holds_labels && pair.mapping.provider != provider {
         return Err(Fault::new(
             Code::NotReady,
@@ -151,10 +161,6 @@ fn store(pair: &Rc<Pair>, provider: &str, events: &[Event]) -> Result<Stored> {
             format!("Attach again with provider => '{provider}', or with a column for the role log.provider."),
         ));
     }
-    // A log that holds labels has no place for a word that is none.
-    let reader = Provider::named(provider.as_bytes());
-    let known = |event: &&Event| !pair.log_holds_labels || reader.parse(event.status.as_bytes()).is_some();
-    let events: Vec<Event> = events.iter().filter(known).cloned().map(Event::storable).collect();
     if pair.mapping.p.sid.is_none() && !waiting::is_by_sid(pair) {
         return Err(Fault::new(
             Code::NotReady,
@@ -162,24 +168,61 @@ fn store(pair: &Rc<Pair>, provider: &str, events: &[Event]) -> Result<Stored> {
             "Attach again and say which column holds it, as in columns => '{\"sid\": \"twilio_sid\"}'.",
         ));
     }
+    let events: Vec<Event> = events.iter().cloned().map(Event::storable).collect();
+    let reader = Provider::named(provider.as_bytes());
     let keys = waiting::keys(pair, &events.iter().map(|e| e.sid.clone()).collect::<Vec<_>>())?;
-    let (mut rows, mut waiting) = (Vec::new(), Vec::new());
+    let (mut rows, mut early, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for event in &events {
         match keys.get(&event.sid) {
+            // A log that holds labels has no place for a word that is none.
+            _ if pair.log_holds_labels && reader.parse(event.status.as_bytes()).is_none() => unknown.push(event),
             Some(keys) => rows.extend(keys.iter().map(|key| (event, key.as_str()))),
-            None => waiting.push(event),
+            None => early.push(event),
         }
     }
-    if !waiting.is_empty() {
-        waiting::keep(pair, provider, &waiting)?;
+    if !early.is_empty() {
+        waiting::keep(pair, provider, &early)?;
+        commit::sids_wait(pair, early.iter().map(|event| event.sid.clone()));
+    }
+    if !unknown.is_empty() {
+        waiting::keep(pair, provider, &unknown)?;
     }
     let payloads: Vec<String> = rows.iter().map(|(event, _)| event.payload.to_string()).collect();
-    let rows = rows.iter().zip(&payloads);
-    let rows: Vec<LogRow> = rows.map(|(&(event, key), payload)| log_row(provider, event, key, payload)).collect();
-    // A single event is judged for each message that it is about; many go into the log together.
-    let together = if events.len() == 1 { 1 } else { rows.len().max(1) };
-    let written = rows.chunks(together).try_fold(0, |written, rows| Ok(written + log_write::write(pair, rows)?))?;
-    Ok(Stored { logged: written, waiting: waiting.len() })
+    let rows: Vec<(&Event, LogRow)> =
+        rows.iter().zip(&payloads).map(|(&(event, key), text)| (event, log_row(provider, event, key, text))).collect();
+    // A single event is judged for each message that it is about, and fails if the log does not take it; many go into the
+    // log together, and what it refuses costs no other its place.
+    let (mut logged, mut taken, mut refused) = (0, 0, Vec::new());
+    if events.len() == 1 {
+        for (_, row) in &rows {
+            logged += log_write::write(pair, std::slice::from_ref(row), Repeated::LeftOut)?;
+        }
+        return Ok(Stored { logged, waiting: early.len() + unknown.len() });
+    }
+    together_or_alone(
+        &rows,
+        &mut |rows| {
+            let all: Vec<LogRow> = rows.iter().map(|&(_, row)| row).collect();
+            logged += log_write::write(pair, &all, Repeated::LeftOut)?;
+            taken += rows.len();
+            Ok(())
+        },
+        &mut |&(event, row), why| refused.push((event, row.key, why)),
+    )?;
+    if taken == 0
+        && early.is_empty()
+        && unknown.is_empty()
+        && let Some((_, _, why)) = refused.pop()
+    {
+        return Err(why.fault().hint("The log refuses all of it: look at its constraints and triggers."));
+    }
+    for (_, key, why) in &refused {
+        warn(&format!("a callback of {key} waits: {} does not take it: {}", pair.mapping.log, why.message));
+    }
+    if !refused.is_empty() {
+        waiting::keep(pair, provider, &refused.iter().map(|&(event, ..)| event).collect::<Vec<_>>())?;
+    }
+    Ok(Stored { logged, waiting: early.len() + unknown.len() + refused.len() })
 }
 
 fn log_row<'a>(provider: &'a str, event: &'a Event, key: &'a str, payload: &'a str) -> LogRow<'a> {

@@ -5,9 +5,9 @@
 SELECT d.messages::pg_catalog.oid, d.message_key, d.sid, d.status, coalesce(d.account, $4), d.began,
         coalesce(d.sent, d.began OPERATOR(pg_catalog.+) '1 minute'::pg_catalog.interval), d.turn, d.wanted,
         d.last_checked_at
-    FROM (SELECT d.*, least(pg_catalog.row_number() OVER (PARTITION BY d.messages, d.account
+    FROM (SELECT d.*, least(pg_catalog.row_number() OVER (PARTITION BY d.account
     ORDER BY d.wanted DESC, d.last_checked_at NULLS FIRST, d.age DESC NULLS FIRST, d.message_key) OPERATOR(pg_catalog.*)
-        2, pg_catalog.row_number() OVER (PARTITION BY d.messages, d.account
+        2, pg_catalog.row_number() OVER (PARTITION BY d.account
     ORDER BY coalesce(d.last_checked_at, d.began) NULLS FIRST, d.message_key) OPERATOR(pg_catalog.*) 2
         OPERATOR(pg_catalog.+) 1) AS turn
     FROM (SELECT 'app.messages'::pg_catalog.regclass, m.id::pg_catalog.text, m."Sid"::pg_catalog.text, m."State", CASE
@@ -58,10 +58,11 @@ SELECT d.messages, d.message_key, d.sid, d.status, d.age, d.check_count, d.last_
     WHEN d.last_checked_at IS NOT NULL THEN pg_catalog.format('checks: %s, the last %s ago', d.check_count,
         pg_catalog.date_trunc('minute', pg_catalog.now() OPERATOR(pg_catalog.-) d.last_checked_at))
     WHEN d.check_count OPERATOR(pg_catalog.>) 0 THEN pg_catalog.format('checks: %s', d.check_count)
-    ELSE 'never checked' END) OPERATOR(pg_catalog.||) CASE WHEN d.wanted THEN ', asked for' ELSE '' END
-    FROM (SELECT d.* FROM (SELECT d.*, least(pg_catalog.row_number() OVER (PARTITION BY d.messages, d.account
+    ELSE 'never checked' END) OPERATOR(pg_catalog.||) CASE WHEN d.wanted THEN ', asked for' ELSE '' END,
+        d.turn, d.wanted, d.began
+    FROM (SELECT d.*, least(pg_catalog.row_number() OVER (PARTITION BY d.account
     ORDER BY d.wanted DESC, d.last_checked_at NULLS FIRST, d.age DESC NULLS FIRST, d.message_key) OPERATOR(pg_catalog.*)
-        2, pg_catalog.row_number() OVER (PARTITION BY d.messages, d.account
+        2, pg_catalog.row_number() OVER (PARTITION BY d.account
     ORDER BY coalesce(d.last_checked_at, d.began) NULLS FIRST, d.message_key) OPERATOR(pg_catalog.*) 2
         OPERATOR(pg_catalog.+) 1) AS turn
     FROM (SELECT 'app.messages'::pg_catalog.regclass, m.id::pg_catalog.text, m."Sid"::pg_catalog.text, m."State", CASE
@@ -91,8 +92,7 @@ SELECT d.messages, d.message_key, d.sid, d.status, d.age, d.check_count, d.last_
     AND pg_catalog.starts_with(pg_catalog.lower(m.way::pg_catalog.text), 'in'), false) END) AS d(messages, message_key,
         sid, status, age, check_count, last_checked_at, schedule, account, began, sent, wanted)
     WHERE true) AS d
-    ORDER BY d.turn, d.wanted DESC, d.last_checked_at NULLS FIRST, d.age DESC NULLS FIRST, d.message_key LIMIT $2) AS d
-    ORDER BY d.wanted DESC, d.last_checked_at NULLS FIRST, d.age DESC NULLS FIRST, d.message_key;
+    ORDER BY d.turn, d.wanted DESC, d.last_checked_at NULLS FIRST, d.age DESC NULLS FIRST, d.message_key LIMIT $2;
 
 -- lease
 UPDATE ONLY app.messages m SET next = CASE
@@ -212,7 +212,7 @@ UPDATE ONLY app.messages m SET next = CASE
 
 -- insert_events
 INSERT INTO app.log (sid, status, at, arrived, code, text, payload, provider, source, org_id)
-    SELECT e.key, e.status, e.event_at, e.created_at, e.error_code, e.error_message, e.payload::jsonb, e.provider, e.source,
+    SELECT e.key, e.status, e.event_at, e.created_at, coalesce(e.error_code, 'none'::text), e.error_message, e.payload::jsonb, e.provider, e.source,
         m.organisation
     FROM (SELECT k.key::pg_catalog.int8, k.status, k.event_at, k.error_code, k.error_message,
         k.payload::pg_catalog.jsonb, k.provider, k.source, k.created_at
@@ -229,7 +229,7 @@ INSERT INTO app.log (sid, status, org_id)
     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
         AS k(key, status, event_at, error_code, error_message, payload, provider, source, created_at)) AS
         e(key, status, event_at, error_code, error_message, payload, provider, source, created_at)
-    LEFT JOIN ONLY app.messages m ON m.id OPERATOR(pg_catalog.=) e.key;
+    LEFT JOIN ONLY app.messages m ON m.id OPERATOR(pg_catalog.=) e.key ON CONFLICT DO NOTHING;
 
 -- select_keys_by_sid
 SELECT m."Sid"::pg_catalog.text, m.id::pg_catalog.text

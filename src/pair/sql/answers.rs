@@ -8,8 +8,8 @@ use crate::pair::mapping::Mapping;
 
 /// Writes events into the log: keys `$1`, words `$2`, event_at `$3`, error_code `$4`, error_message `$5`, payload `$6`,
 /// provider `$7`, source `$8`, created_at `$9`, all arrays. Only columns that are `given` are named. (`unnest` of several
-/// arrays is always PostgreSQL's own, and must not be qualified.)
-pub fn insert_events(m: &Mapping, shape: &Shape, given: [bool; 9]) -> String {
+/// arrays is always PostgreSQL's own, and must not be qualified.) What the log has already is left out, or refused.
+pub fn insert_events(m: &Mapping, shape: &Shape, given: [bool; 9], repeated: Repeated) -> String {
     // A log that holds labels has no place for a word that is none.
     let known = if shape.labels { " WHERE msgstatus.parse_status(k.status, k.provider) IS NOT NULL" } else { "" };
     let from = format!(
@@ -19,12 +19,22 @@ pub fn insert_events(m: &Mapping, shape: &Shape, given: [bool; 9]) -> String {
          AS e(key, status, event_at, error_code, error_message, payload, provider, source, created_at)",
         shape.key_type,
     );
-    insert(m, shape, given, &from)
+    let insert = insert(m, shape, given, &shape.rules.defaults, &from);
+    if repeated == Repeated::LeftOut && shape.rules.unique { insert + " ON CONFLICT DO NOTHING" } else { insert }
 }
 
-/// The messages with the SIDs `$1`, where that is not their key: the SID and the key.
+/// What becomes of a row that the log has already, where an index of its own says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Repeated {
+    /// Nothing.
+    LeftOut,
+    /// An error.
+    Refused,
+}
+
+/// The messages with the SIDs `$1`, where the log needs them: the SID and the key.
 pub fn select_keys_by_sid(m: &Mapping, shape: &Shape) -> Option<String> {
-    let sid = read_text("m", Some(m.p.sid.as_deref()?));
+    let sid = read_text("m", Some(shape.found_by.as_deref()?));
     let (key, messages) = (quote(&m.m.key), shape.messages_only());
     Some(format!(
         "SELECT {sid}, m.{key}::pg_catalog.text FROM {messages} m \
@@ -33,9 +43,28 @@ pub fn select_keys_by_sid(m: &Mapping, shape: &Shape) -> Option<String> {
     ))
 }
 
-/// What waits of the messages table `$1` for the SIDs `$2`: its numbers, and the SIDs.
-pub const SELECT_WAITING: &str = "SELECT w.id, w.sid FROM msgstatus.waiting_callback w \
-     WHERE w.sid OPERATOR(pg_catalog.=) ANY ($2) AND w.messages OPERATOR(pg_catalog.=) $1";
+/// What waits of the messages table `$1` for the SIDs `$2`, and could go into the log: its numbers, and the SIDs.
+pub fn select_waiting(shape: &Shape) -> String {
+    format!(
+        "SELECT w.id, w.sid FROM msgstatus.waiting_callback w \
+         WHERE w.sid OPERATOR(pg_catalog.=) ANY ($2) AND w.messages OPERATOR(pg_catalog.=) $1{}",
+        storable(shape),
+    )
+}
+
+/// The SIDs for which something waits of the messages table `$1` that could go into the log, since `$2`.
+pub fn select_waiting_sids(shape: &Shape) -> String {
+    format!(
+        "SELECT DISTINCT w.sid FROM msgstatus.waiting_callback w \
+         WHERE w.messages OPERATOR(pg_catalog.=) $1 AND w.received_at OPERATOR(pg_catalog.>=) $2{}",
+        storable(shape),
+    )
+}
+
+/// A log that holds labels has no place for a word that is none.
+fn storable(shape: &Shape) -> &'static str {
+    if shape.labels { " AND msgstatus.parse_status(w.status, w.provider) IS NOT NULL" } else { "" }
+}
 
 /// The statuses of the messages with keys `$1`.
 pub fn select_statuses(m: &Mapping, shape: &Shape) -> String {

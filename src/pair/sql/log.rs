@@ -92,12 +92,16 @@ pub fn select_unmatched(m: &Mapping, shape: &Shape) -> String {
     )
 }
 
-/// Words of the log that mean nothing, counted.
+/// Words of the log that mean nothing, counted; together with those that are not in it, by provider `$1` and word `$2`:
+/// how often `$3`, first `$4` and last `$5`.
 pub fn select_unrecognized(m: &Mapping, shape: &Shape) -> String {
     let created = read_time("l", m.l.created_at.as_deref(), shape.types.created_at.as_ref());
     format!(
-        "SELECT {provider}, l.{status}::pg_catalog.text, pg_catalog.count(*), pg_catalog.min({created}), \
-         pg_catalog.max({created}) FROM {log} l WHERE l.{status} IS NOT NULL AND {parsed} IS NULL \
+        "SELECT u.provider, u.word, pg_catalog.sum(u.occurrences)::pg_catalog.int8, pg_catalog.min(u.first), \
+         pg_catalog.max(u.last) FROM (SELECT {provider}, l.{status}::pg_catalog.text, pg_catalog.count(*), \
+         pg_catalog.min({created}), pg_catalog.max({created}) FROM {log} l \
+         WHERE l.{status} IS NOT NULL AND {parsed} IS NULL GROUP BY 1, 2 \
+         UNION ALL SELECT * FROM unnest($1, $2, $3, $4, $5)) AS u(provider, word, occurrences, first, last) \
          GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
         provider = provider(m),
         status = quote(&m.l.status),
@@ -132,17 +136,29 @@ pub fn insert_event(m: &Mapping, shape: &Shape, given: [bool; 8]) -> String {
         m,
         shape,
         all,
+        &Default::default(),
         "(SELECT $1, $2, $3, $4, $5, $6, $7, $8) \
          AS e(key, status, event_at, error_code, error_message, payload, provider, source)",
     )
 }
 
-/// Writes the events of `from`, which has the columns of [`insert_event`] and, if it is given, created_at.
-pub(super) fn insert(m: &Mapping, shape: &Shape, given: [bool; 9], from: &str) -> String {
+/// Writes the events of `from`, which has the columns of [`insert_event`] and, if it is given, created_at; `defaults` where
+/// they are NULL.
+pub(super) fn insert(
+    m: &Mapping,
+    shape: &Shape,
+    given: [bool; 9],
+    defaults: &[Option<String>; 9],
+    from: &str,
+) -> String {
     let types = &shape.types;
     let mut columns = vec![quote(&m.l.key), quote(&m.l.status)];
     let status = if shape.labels { "msgstatus.parse_status(e.status, e.provider)" } else { "e.status" };
     let mut values = vec!["e.key".to_owned(), status.to_owned()];
+    let or_default = |i: usize, value: String| match &defaults[i] {
+        Some(default) => format!("coalesce({value}, {default})"),
+        None => value,
+    };
     let mut put = |column: Option<&str>, value: String| {
         if let Some(column) = column {
             columns.push(quote(column));
@@ -153,7 +169,7 @@ pub(super) fn insert(m: &Mapping, shape: &Shape, given: [bool; 9], from: &str) -
         [(2, &m.l.event_at, "e.event_at", &types.event_at), (8, &m.l.created_at, "e.created_at", &types.created_at)]
     {
         if given[i] {
-            put(column.as_deref(), write_time(value, sql_type.as_ref()));
+            put(column.as_deref(), or_default(i, write_time(value, sql_type.as_ref())));
         }
     }
     let texts = [
@@ -166,7 +182,7 @@ pub(super) fn insert(m: &Mapping, shape: &Shape, given: [bool; 9], from: &str) -
     for (i, column, value, sql_type) in texts {
         if given[i] {
             let cast = sql_type.as_ref().map_or(String::new(), |t| format!("::{t}"));
-            put(column.as_deref(), format!("{value}{cast}"));
+            put(column.as_deref(), or_default(i, format!("{value}{cast}")));
         }
     }
     let mut from = from.to_owned();

@@ -195,10 +195,11 @@ impl Due {
     }
 }
 
-/// Several of these lists as one, at most `$2` messages long, which the tables and accounts share evenly: of the messages
-/// of an account, in turn the most urgent and the one that waits longest. Most urgent are those asked for by hand, then
-/// those never asked about, then those not for the longest time; so the list is sorted. Each with a sentence that says why.
-pub fn list_due(parts: &[String]) -> String {
+/// The same list for people, at most `$2` messages long, which the accounts share evenly: of the messages of an account, in
+/// turn the most urgent and the one that waits longest. Most urgent are those asked for by hand, then those never asked
+/// about, then those not for the longest time. Each with a sentence that says why; and with its turn and the time from which
+/// it was sent, by which the lists of several tables become one.
+pub fn list_due(part: String) -> String {
     format!(
         "SELECT d.messages, d.message_key, d.sid, d.status, d.age, d.check_count, d.last_checked_at, d.schedule, \
          pg_catalog.format('%s, %s, %s', d.status, \
@@ -206,9 +207,9 @@ pub fn list_due(parts: &[String]) -> String {
          CASE WHEN d.last_checked_at IS NOT NULL THEN pg_catalog.format('checks: %s, the last %s ago', d.check_count, \
          pg_catalog.date_trunc('minute', pg_catalog.now() OPERATOR(pg_catalog.-) d.last_checked_at)) \
          WHEN d.check_count OPERATOR(pg_catalog.>) 0 THEN pg_catalog.format('checks: %s', d.check_count) \
-         ELSE 'never checked' END) OPERATOR(pg_catalog.||) CASE WHEN d.wanted THEN ', asked for' ELSE '' END \
-         FROM (SELECT d.* FROM {} ORDER BY d.turn, {URGENCY} LIMIT $2) AS d ORDER BY {URGENCY}",
-        in_turn(parts, "true"),
+         ELSE 'never checked' END) OPERATOR(pg_catalog.||) CASE WHEN d.wanted THEN ', asked for' ELSE '' END, \
+         d.turn, d.wanted, d.began FROM {} ORDER BY d.turn, {URGENCY} LIMIT $2",
+        in_turn(part, "true"),
     )
 }
 
@@ -222,7 +223,7 @@ pub fn take_due(part: String) -> String {
          coalesce(d.sent, d.began OPERATOR(pg_catalog.+) '1 minute'::pg_catalog.interval), d.turn, d.wanted, \
          d.last_checked_at FROM {} ORDER BY d.turn, {URGENCY} LIMIT $2",
         in_turn(
-            &[part],
+            part,
             "coalesce(d.account, $4) IS NOT NULL \
              AND ($5 IS NULL OR coalesce(d.account, $4) OPERATOR(pg_catalog.=) ANY ($5)) \
              AND coalesce(d.account, $4) OPERATOR(pg_catalog.<>) ALL ($6) AND (d.wanted OR NOT $7)",
@@ -232,17 +233,16 @@ pub fn take_due(part: String) -> String {
 
 const URGENCY: &str = "d.wanted DESC, d.last_checked_at NULLS FIRST, d.age DESC NULLS FIRST, d.message_key";
 
-/// The messages `d` of these lists, each with its turn among those of its table and account.
-fn in_turn(parts: &[String], condition: &str) -> String {
+/// The messages `d` of this list, each with its turn among those of its account.
+fn in_turn(part: String, condition: &str) -> String {
     format!(
         "(SELECT d.*, least(\
-         pg_catalog.row_number() OVER (PARTITION BY d.messages, d.account ORDER BY {URGENCY}) OPERATOR(pg_catalog.*) 2, \
-         pg_catalog.row_number() OVER (PARTITION BY d.messages, d.account \
+         pg_catalog.row_number() OVER (PARTITION BY d.account ORDER BY {URGENCY}) OPERATOR(pg_catalog.*) 2, \
+         pg_catalog.row_number() OVER (PARTITION BY d.account \
          ORDER BY coalesce(d.last_checked_at, d.began) NULLS FIRST, d.message_key) OPERATOR(pg_catalog.*) 2 \
          OPERATOR(pg_catalog.+) 1) AS turn \
-         FROM ({}) AS d(messages, message_key, sid, status, age, check_count, last_checked_at, schedule, account, began, \
-         sent, wanted) WHERE {condition}) AS d",
-        parts.join(" UNION ALL "),
+         FROM ({part}) AS d(messages, message_key, sid, status, age, check_count, last_checked_at, schedule, account, began, \
+         sent, wanted) WHERE {condition}) AS d"
     )
 }
 

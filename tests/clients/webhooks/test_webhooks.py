@@ -1,5 +1,5 @@
-# The web handlers of doc/webhooks as an application has them: processes that answer HTTP, with a role that may do
-# nothing but call the two functions. Twilio's requests are signed by its own SDK.
+# The web handlers of doc/webhooks as an application has them: processes that answer HTTP, with a role that may do nothing but
+# call the two functions.
 import datetime
 import hashlib
 import hmac
@@ -11,85 +11,23 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 import urllib.parse
 
 import psycopg
 import pytest
-from psycopg import sql
-from twilio.request_validator import RequestValidator
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
+from providers import (
+    ACCOUNT, APP_SECRET, FIELDS, FUNCTIONS, PUBLIC_URL, ROLE, ROOT, SENT, VERIFY_TOKEN, add, arrived,
+    callback, is_untouched, message, payloads, soon, twilio_signature, webhook, whatsapp_signature,
+)
+
 COMMANDS = {
     "flask": [sys.executable, ROOT / "doc/webhooks/handler.py"],
     # Where node finds its modules, too: scripts/clients makes that directory.
     "express": ["node", pathlib.Path(os.environ["MSGSTATUS_NODE_DIR"], "handler.mjs")],
 }
-ROLE = "msgstatus_test_webhooks"
-PUBLIC_URL = "https://hooks.example.com"
-ACCOUNT = "AC" + secrets.token_hex(16)
-AUTH_TOKEN, APP_SECRET, VERIFY_TOKEN, PASSWORD = (secrets.token_hex(16) for _ in range(4))
-SETTINGS = {
-    "msgstatus.twilio_account_sid": ACCOUNT,
-    "msgstatus.twilio_auth_token": AUTH_TOKEN,
-    "msgstatus.whatsapp_app_secret": APP_SECRET,
-}
 FORM = {"Content-Type": "application/x-www-form-urlencoded; charset=UTF-8"}  # as Twilio has it
 JSON = {"Content-Type": "application/json"}
-FUNCTIONS = "msgstatus.twilio_callback(text, text, text, regclass), msgstatus.whatsapp_callback(bytea, text, regclass)"
-
-
-def soon(condition, seconds=20):
-    """Waits until the condition gives something."""
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-    return result
-
-
-def shown():
-    """What a fresh session sees of the settings."""
-    with psycopg.connect() as conn:
-        conn.execute("LOAD 'msgstatus'")  # where it is not preloaded
-        return [conn.execute("SELECT current_setting(%s)", (name,)).fetchone()[0] for name in SETTINGS]
-
-
-@pytest.fixture(scope="module")
-def settings():
-    with psycopg.connect(autocommit=True) as conn:
-        conn.execute("LOAD 'msgstatus'")
-        alter, reset = sql.SQL("ALTER SYSTEM SET {} = {}"), sql.SQL("ALTER SYSTEM RESET {}")
-        try:
-            for name, value in SETTINGS.items():
-                conn.execute(alter.format(sql.Identifier(*name.split(".")), value))
-            conn.execute("SELECT pg_reload_conf()")
-            soon(lambda: shown() == [ACCOUNT, "********", "********"])
-            yield
-        finally:
-            for name in SETTINGS:
-                conn.execute(reset.format(sql.Identifier(*name.split("."))))
-            conn.execute("SELECT pg_reload_conf()")
-            soon(lambda: not any(shown()))
-
-
-@pytest.fixture(scope="module")
-def role():
-    """A role that has what it is granted, and of what PUBLIC has only that the extension's tables may be read."""
-    with psycopg.connect(autocommit=True) as conn:
-        database = sql.Identifier(conn.info.dbname)
-        conn.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(ROLE)))
-        conn.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(ROLE), PASSWORD))
-        conn.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-        conn.execute("REVOKE ALL ON SCHEMA public, msgstatus FROM PUBLIC")
-        conn.execute("REVOKE ALL ON ALL ROUTINES IN SCHEMA msgstatus FROM PUBLIC")
-        conn.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(ROLE)))
-        conn.execute(f"GRANT USAGE ON SCHEMA msgstatus TO {ROLE}")
-        conn.execute(f"GRANT EXECUTE ON FUNCTION {FUNCTIONS} TO {ROLE}")
-        try:
-            yield {"PGUSER": ROLE, "PGPASSWORD": PASSWORD, "PGAPPNAME": ROLE}
-        finally:
-            conn.execute(f"DROP OWNED BY {ROLE}")
-            conn.execute(f"DROP ROLE {ROLE}")
 
 
 class Handler:
@@ -158,62 +96,6 @@ def handler(request, settings, role):
         handler.stop()
 
 
-def twilio_signature(fields, target="/twilio", token=AUTH_TOKEN, base=PUBLIC_URL):
-    values = {}
-    for name, value in fields:
-        values.setdefault(name, []).append(value)
-
-    class Form(dict):  # how the SDK is given names with several values
-        getlist = dict.__getitem__
-
-    return RequestValidator(token).compute_signature(base + target, Form(values))
-
-
-def whatsapp_signature(body, secret=APP_SECRET):
-    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-def callback(sid, status, *more):
-    """The parameters of a callback of Twilio's."""
-    return [
-        ("AccountSid", ACCOUNT), ("ApiVersion", "2010-04-01"), ("From", "+12025550100"), ("To", "+12025550101"),
-        ("MessageSid", sid), ("MessageStatus", status), ("SmsSid", sid), ("SmsStatus", status), *more,
-    ]
-
-
-def webhook(*statuses):
-    """A webhook of Meta's with these statuses."""
-    value = {"messaging_product": "whatsapp", "statuses": statuses}
-    entry = {"id": "1", "changes": [{"field": "messages", "value": value}]}
-    return json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
-
-
-def add(conn, *sids, provider="twilio"):
-    conn.cursor().executemany("INSERT INTO messages (sid, provider) VALUES (%s, %s)", [(sid, provider) for sid in sids])
-
-
-def message(conn, sid):
-    row = "SELECT status, sent_at, delivered_at, read_at, failed_at, error_code FROM messages WHERE sid = %s"
-    return conn.execute(row, (sid,)).fetchone()
-
-
-def arrived(conn, sid):
-    """The times at which the callbacks about a message came, by their words."""
-    return dict(conn.execute("SELECT status, created_at FROM delivery_log WHERE sid = %s", (sid,)).fetchall())
-
-
-def payloads(conn):
-    return [row[0] for row in conn.execute("SELECT payload FROM delivery_log ORDER BY delivery_id")]
-
-
-def is_untouched(conn):
-    """Nothing was stored, and the messages are as they were."""
-    log = conn.execute("SELECT count(*) FROM delivery_log").fetchone()
-    moved = conn.execute("SELECT count(*) FROM messages WHERE status <> 'queued'").fetchone()
-    waiting = conn.execute("SELECT count(*) FROM msgstatus.unmatched()").fetchone()
-    return (log, moved, waiting) == ((0,), (0,), (0,))
-
-
 # --- Twilio ------------------------------------------------------------------------------------------------------
 
 
@@ -247,7 +129,6 @@ def test_the_payload_has_all_that_was_said(handler, conn):
     assert message(conn, "SM1")[0] == "sent"
 
 
-FIELDS = callback("SM1", "delivered")
 FORGERIES = {
     "none": {"signature": None},
     "empty": {"signature": ""},
@@ -362,7 +243,6 @@ def test_a_thousand_statuses(handler, conn):
     assert len(payloads(conn)) == 1000
 
 
-SENT = webhook({"id": "wamid.1", "status": "sent", "timestamp": "1750064701"})
 META_FORGERIES = {
     "none": {"signature": None},
     "empty": {"signature": ""},
@@ -495,96 +375,26 @@ def test_who_may_not_connect_is_not_the_provider(command, settings, role, conn):
         refused.stop()
 
 
-def test_as_postgrest_calls_it(settings, role, conn):
-    """The wrappers of the manual: the body is the one unnamed argument, the headers are in a setting of the transaction."""
-    manual = (ROOT / "doc/webhooks.md").read_text()
-    wrappers = next(block for block in manual.split("```sql\n") if block.startswith("CREATE SCHEMA api;")).split("```")[0]
-    conn.execute("DROP SCHEMA IF EXISTS api CASCADE")
-    conn.execute(wrappers.replace("TO webhook", f"TO {ROLE}"))
-    add(conn, "SM1")
-
-    def call(function, body, **headers):
-        with psycopg.connect(user=role["PGUSER"], password=role["PGPASSWORD"]) as web:
-            web.execute("SELECT set_config('request.headers', %s, true)", (json.dumps({"host": "example.com", **headers}),))
-            web.execute(f"SELECT api.{function}(%s)", (body,), prepare=True)
-
-    form = urllib.parse.urlencode(FIELDS)
-    signature = {"x-twilio-signature": twilio_signature(FIELDS, base="https://callbacks.example.com")}
-    call("twilio", form, **signature)
-    call("whatsapp", SENT, **{"x-hub-signature-256": whatsapp_signature(SENT)})
-    assert message(conn, "SM1")[0] == "delivered"
-    assert len(payloads(conn)) == 2
-    for function, body, headers in [
-        ("twilio", form, {}), ("twilio", form + "&x=y", signature), ("whatsapp", SENT, {}),
-        ("whatsapp", SENT + b" ", {"x-hub-signature-256": whatsapp_signature(SENT)}),
-    ]:
-        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification):
-            call(function, body, **headers)
-    assert len(payloads(conn)) == 2
-    conn.execute("DROP SCHEMA api CASCADE")
-
-
-def twilio_callback(conn, fields):
-    """The verdict that the function gives, called as itself."""
-    call = "SELECT msgstatus.twilio_callback(%s, %s, %s, 'messages')"
-    url = PUBLIC_URL + "/twilio"
-    return conn.execute(call, (url, urllib.parse.urlencode(fields), twilio_signature(fields))).fetchone()[0]
-
-
-def test_verdicts(settings, conn):
-    add(conn, "SM1")
-    for status, verdict in [
-        ("delivered", "applied"), ("delivered", "duplicate"), ("sent", "stale"), ("undelivered", "conflict"),
-        ("rerouted", "unrecognized"),
-    ]:
-        assert twilio_callback(conn, callback("SM1", status)) == verdict
-    assert twilio_callback(conn, callback("SM2", "sent")) == "unmatched"
-    inbound = [("AccountSid", ACCOUNT), ("MessageSid", "SM3"), ("SmsStatus", "received"), ("Body", "Hello")]
-    assert twilio_callback(conn, inbound) is None
-    # A callback that is not sent again is not refused for a trigger that is off.
-    conn.execute("ALTER TABLE delivery_log DISABLE TRIGGER USER")
-    assert twilio_callback(conn, callback("SM1", "read")) is None
-    conn.execute("ALTER TABLE delivery_log ENABLE TRIGGER USER")
-    assert conn.execute("SELECT msgstatus.settle()").fetchone() == (1,)
-    assert message(conn, "SM1")[0] == "read"
-
-
-def test_several_messages_with_one_sid(settings, conn):
-    """Where the log goes by another key: each of them gets the callback, and what waited."""
-    conn.execute(
-        """DROP TABLE messages, delivery_log;
-           CREATE TABLE messages (id bigint PRIMARY KEY, sid text, status msgstatus.delivery_status DEFAULT 'queued');
-           CREATE INDEX ON messages (sid);
-           CREATE TABLE delivery_log (id bigint NOT NULL, status text);
-           CREATE INDEX ON delivery_log (id);
-           SELECT msgstatus.attach('messages', 'delivery_log', 'id', 'id')"""
-    )
-    statuses = "SELECT array_agg(status::text ORDER BY id) FROM messages"
-    assert twilio_callback(conn, callback("SM1", "sent")) == "unmatched"
-    conn.execute("INSERT INTO messages (id, sid) VALUES (1, 'SM1'), (2, 'SM1'), (3, 'SM2')")
-    assert conn.execute(statuses).fetchone()[0] == ["sent", "sent", "queued"]
-    assert twilio_callback(conn, callback("SM1", "delivered")) == "applied"
-    assert conn.execute(statuses).fetchone()[0] == ["delivered", "delivered", "queued"]
-    assert conn.execute("SELECT count(*) FROM msgstatus.waiting_callback").fetchone() == (0,)
-
-
-def test_a_database_in_latin1(settings, conn):
-    """What its encoding lacks becomes question marks, and no status is lost for it."""
-    name = f"{conn.info.dbname}_latin1"
-    conn.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+def test_the_table_may_be_named(settings, role, conn):
+    """Where others make tables, too: they can't stop the handlers that name theirs."""
+    conn.execute("DROP SCHEMA IF EXISTS other CASCADE; CREATE SCHEMA other; SELECT msgstatus.create_tables('other')")
+    conn.execute(f"GRANT USAGE ON SCHEMA public TO {ROLE}")
     try:
-        with psycopg.connect(dbname=name, autocommit=True, client_encoding="utf8") as latin1:
-            latin1.execute("CREATE EXTENSION msgstatus")
-            latin1.execute("SELECT msgstatus.create_tables()")
-            add(latin1, "SM1", "wamid.1")
-            fields = callback("SM1", "failed", ("ErrorCode", "30007"), ("ErrorMessage", "Zoë 🚕 日\0"))
-            assert twilio_callback(latin1, fields) == "applied"
-            body = webhook({"id": "wamid.1", "status": "read", "name": "Zoë 🚕", "日": "é"})
-            call = "SELECT msgstatus.whatsapp_callback(%s, %s)"
-            assert latin1.execute(call, (body, whatsapp_signature(body))).fetchone() == (1,)
-            assert message(latin1, "SM1")[0] == "failed" and message(latin1, "wamid.1")[0] == "read"
-            error = latin1.execute("SELECT error_message FROM messages WHERE sid = 'SM1'").fetchone()
-            assert error == ("Zoë ? ??",)
-            assert payloads(latin1)[1] == {"id": "wamid.1", "status": "read", "name": "Zoë ?", "?": "é"}
+        for command in COMMANDS.values():
+            for messages, answer in [("public.messages", 200), ("public.nobody", 500), (None, 500)]:
+                named = Handler(command, role | ({"MESSAGES": messages} if messages else {}))
+                try:
+                    soon(named.answers)
+                    assert named.twilio(FIELDS) == answer
+                    assert named.whatsapp(SENT) == answer
+                finally:
+                    named.stop()
+        assert len(payloads(conn)) == 2 * len(COMMANDS)
     finally:
-        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        conn.execute(f"REVOKE USAGE ON SCHEMA public FROM {ROLE}; DROP SCHEMA other CASCADE")
+
+
+def test_more_than_anybody_sends(handler, conn):
+    body = SENT + b" " * (3 << 20)
+    assert handler.whatsapp(body) == 413
+    assert is_untouched(conn)

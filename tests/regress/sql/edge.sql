@@ -101,6 +101,9 @@ INSERT INTO msgstatus.error_code (code, title) VALUES ('4711', 'A code of our ow
 INSERT INTO msgstatus.error_code (code, title) VALUES ('30004', 'Not this one') ON CONFLICT DO NOTHING;
 SELECT code, provider, title, class, retryable, basis, advice FROM msgstatus.error_code WHERE edited ORDER BY code;
 SELECT msgstatus.describe_error('30003');
+-- As the contract lists its columns; and however somebody writes a provider's name.
+INSERT INTO msgstatus.error_code VALUES (' 77 ', ' MyCo', 'Full moon', 'carrier', true, 'Wait.');
+SELECT msgstatus.describe_error('77', NULL, 'myCO');
 INSERT INTO msgstatus.error_code (code, title, class) VALUES ('1', 'x', 'weather');
 ROLLBACK;
 -- As an upgrade of the extension changes it: with the trigger off, and no row that is somebody's own.

@@ -351,6 +351,48 @@ SELECT functions.f, levels.l, moments.m, events.e,
  ORDER BY 1, 2, 3, 4;
 RESET ROLE;
 
+-- Functions that go over all tables run nothing of any owner's with the rights of their caller: no cast, no trigger, no policy.
+DROP TABLE evil.m, evil.l CASCADE;
+SET ROLE regress_rights_eve;
+CREATE TABLE evil.ran (as_whom name, what text);
+GRANT USAGE ON SCHEMA evil TO PUBLIC;
+GRANT INSERT, SELECT ON evil.ran TO PUBLIC;
+CREATE FUNCTION evil.note(what text) RETURNS text LANGUAGE sql AS $$INSERT INTO evil.ran VALUES (current_user, what) RETURNING 'outbound'$$;
+CREATE TYPE evil.way AS ENUM ('outbound', 'inbound');
+CREATE FUNCTION evil.way_text(evil.way) RETURNS text LANGUAGE sql AS $$SELECT evil.note('cast')$$;
+CREATE TABLE evil.m (sid text PRIMARY KEY, direction evil.way, created_at timestamptz DEFAULT now() - interval '1 day',
+    next_check_at timestamptz, status msgstatus.delivery_status DEFAULT 'sent');
+CREATE TABLE evil.l (sid text, status text, source text);
+CREATE INDEX ON evil.l (sid);
+SELECT msgstatus.attach('evil.m', 'evil.l', poll => 'stuck');
+INSERT INTO evil.m VALUES ('e1', 'outbound');
+CREATE CAST (evil.way AS text) WITH FUNCTION evil.way_text(evil.way);
+GRANT SELECT, UPDATE ON evil.m TO PUBLIC;
+CREATE FUNCTION evil.noting() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM evil.note('trigger'); RETURN NEW; END$$;
+CREATE TRIGGER noting BEFORE UPDATE ON evil.m FOR EACH ROW EXECUTE FUNCTION evil.noting();
+RESET ROLE;
+SELECT sid FROM msgstatus.due() WHERE messages = 'evil.m'::regclass;
+SELECT msgstatus.request_check('e1');
+SET ROLE regress_rights_app;
+SELECT sid FROM msgstatus.due() WHERE messages = 'evil.m'::regclass;
+SELECT msgstatus.request_check('e1');
+RESET ROLE;
+SELECT DISTINCT as_whom, what FROM evil.ran ORDER BY 2;
+TRUNCATE evil.ran;
+ALTER TABLE evil.m ENABLE ROW LEVEL SECURITY;
+CREATE POLICY noting ON evil.m USING (evil.note('policy') <> '');
+SET ROLE regress_rights_app;
+SELECT sid FROM msgstatus.due() WHERE messages = 'evil.m'::regclass;
+SELECT helper.error_of($$SELECT msgstatus.request_check('e1')$$);
+RESET ROLE;
+TABLE evil.ran;
+-- Whoever names the table, or knows that it is the only one, reads no column through a cast of its owner's either.
+ALTER TABLE evil.l ALTER source TYPE evil.way USING source::evil.way;
+INSERT INTO evil.l VALUES ('nobody', 'sent', 'outbound');
+SELECT helper.error_of($$SELECT msgstatus.unmatched('evil.m')$$);
+SELECT helper.error_of($$SELECT msgstatus.history('e1', 'evil.m')$$);
+TABLE evil.ran;
+
 SET client_min_messages = error;
 DROP SCHEMA rights, evil, helper CASCADE;
 DROP ROLE regress_rights_owner, regress_rights_webhook, regress_rights_app, regress_rights_eve;
