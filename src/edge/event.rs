@@ -121,6 +121,29 @@ pub fn repeatable(recipients: usize, shared: &[Option<&str>]) -> Result<(), Refu
     Ok(())
 }
 
+/// The fields of a form. One that is there several times has all of its values.
+pub fn form(body: &str) -> Map<String, Value> {
+    let mut fields: Map<String, Value> = Map::new();
+    for (name, value) in url::form_urlencoded::parse(body.trim().as_bytes()) {
+        let value = Value::String(value.into_owned());
+        match fields.get_mut(&*name) {
+            None => drop(fields.insert(name.into_owned(), value)),
+            Some(Value::Array(values)) => values.push(value),
+            Some(first) => *first = Value::Array(vec![first.take(), value]),
+        }
+    }
+    fields
+}
+
+/// What a field of a form says: the first of its values, without the blanks around it; an empty one says nothing.
+pub fn field<'a>(form: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    let value = match form.get(name)? {
+        Value::Array(values) => values.first()?,
+        value => value,
+    };
+    value.as_str().map(str::trim).filter(|text| !text.is_empty())
+}
+
 /// A text or a number, as text; blanks around it and empty texts do not count.
 pub fn text(value: Option<&Value>) -> Option<String> {
     let text = match value? {
@@ -137,5 +160,33 @@ pub fn items(value: Option<&Value>) -> &[Value] {
         Some(Value::Array(items)) => items,
         Some(one @ Value::Object(_)) => std::slice::from_ref(one),
         _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_what_they_are() {
+        let said = r#"{"far":1e400,"id":12345678901234567890123,"price":0.10,"small":1e-20}"#;
+        let payload: Value = serde_json::from_str(said).unwrap_or_default();
+        assert_eq!(text(payload.get("id")).as_deref(), Some("12345678901234567890123"));
+        assert_eq!(text(payload.get("price")).as_deref(), Some("0.10"));
+        let event = Event { payload, ..Event::default() }.storable();
+        assert_eq!(event.payload.to_string().replace('+', ""), said);
+    }
+
+    #[test]
+    fn numbers_that_are_none_of_postgresqls_become_texts() {
+        for wide in ["1e200000", "-1E+99999999999999999999", "1e-200000"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(["7".repeat(2000), format!("0.{}", "7".repeat(2000))])
+        {
+            let payload = serde_json::from_str(&format!("[{wide}]")).unwrap_or_default();
+            let event = Event { payload, ..Event::default() }.storable();
+            assert!(event.payload[0].is_string(), "{}", event.payload);
+        }
     }
 }

@@ -1,16 +1,14 @@
 //! Plivo's message status callbacks: a form.
 
-use super::event::{Event, Parsed, error, refuse};
-use serde_json::{Map, Value};
+use super::event::{Event, Parsed, error, field, form, refuse};
+use serde_json::Value;
 
 /// Reads a callback. Inbound messages give nothing.
 ///
 /// It gives no time: Plivo says of its times neither here nor in its documentation in which time zone they are.
 pub fn parse(body: &str) -> Parsed {
-    let fields: Map<String, Value> = url::form_urlencoded::parse(body.trim().as_bytes())
-        .map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())))
-        .collect();
-    let get = |name: &str| fields.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    let fields = form(body);
+    let get = |name: &str| field(&fields, name);
     let Some(sid) = get("MessageUUID") else { return refuse("it has no MessageUUID") };
     let Some(status) = get("Status") else { return Ok(Vec::new()) };
     let (code, words) = (get("ErrorCode").map(str::to_owned), get("ErrorMessage").map(str::to_owned));

@@ -2,7 +2,7 @@
 
 use super::event::{Event, Parsed, object, refuse, repeatable, text};
 use super::time;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Codes that are no error: delivered, queued, dispatched (Sinch, "Delivery report error codes").
 const FINE: [&str; 3] = ["0", "400", "401"];
@@ -32,11 +32,15 @@ pub fn parse(body: &Value) -> Parsed {
     };
     // A full report names the recipients of a status, a summary counts them.
     repeatable(statuses.iter().map(|said| recipients(said).len().max(1)).sum(), &[Some(&sid)])?;
-    let mut events = Vec::new();
+    let mut events: Vec<Event> = Vec::new();
     for said in statuses {
         let (status, code) = (text(said.get("status")), text(said.get("code")));
         repeatable(recipients(said).len(), &[status.as_deref(), code.as_deref()])?;
         events.extend(payloads(said).into_iter().filter_map(|payload| event(said, None, payload)));
+    }
+    // All that was said is with the first.
+    if let Some(first) = events.first_mut() {
+        first.payload = body.clone();
     }
     Ok(events)
 }
@@ -45,17 +49,12 @@ fn recipients(said: &Value) -> &[Value] {
     said.get("recipients").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// What is said of each recipient of a status. What else is said of the status is with the first.
+/// What is said of each recipient of a status, or of all of them if they are not named.
 fn payloads(said: &Value) -> Vec<Value> {
-    let recipients = recipients(said);
-    if recipients.len() < 2 {
-        return vec![said.clone()];
+    let of =
+        |recipient: &Value| json!({"status": said.get("status"), "code": said.get("code"), "recipients": [recipient]});
+    match recipients(said) {
+        [] => vec![said.clone()],
+        recipients => recipients.iter().map(of).collect(),
     }
-    let of = |(i, recipient): (usize, &Value)| {
-        let names: &dyn Fn(&str) -> bool = if i == 0 { &|_| true } else { &|name| matches!(name, "status" | "code") };
-        let fields = said.as_object().into_iter().flatten().filter(|(name, _)| *name != "recipients" && names(name));
-        let own = ("recipients".to_owned(), Value::from(vec![recipient.clone()]));
-        fields.map(|(name, value)| (name.clone(), value.clone())).chain([own]).collect()
-    };
-    recipients.iter().enumerate().map(of).collect()
 }

@@ -1,8 +1,8 @@
 //! Twilio's status callbacks: a form (Twilio, "Track the message status of outbound messages").
 
-use super::event::{Event, Parsed, error, refuse};
+use super::event::{Event, Parsed, error, field, form, refuse};
 use crate::twilio::account::is_account;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// What every request of Twilio's to an application says.
 const ACCOUNT: [&str; 2] = ["AccountSid", "ParentAccountSid"];
@@ -17,28 +17,13 @@ pub fn account(body: &str) -> Option<String> {
     (is_account(&sid) && sid.len() <= LONGEST_ACCOUNT).then_some(sid)
 }
 
-/// Reads the raw body of a callback. Parameters that are not known are kept; one that is there several times has all of its
-/// values.
+/// Reads the raw body of a callback. Parameters that are not known are kept.
 ///
 /// It gives no time: a callback has none, and RawDlrDoneDate is in nobody knows which time zone. Requests that are no status
 /// of a message (an inbound one, a call's, an alert) give nothing.
 pub fn parse(body: &str) -> Parsed {
-    let mut fields: Map<String, Value> = Map::new();
-    for (name, value) in url::form_urlencoded::parse(body.trim().as_bytes()) {
-        let value = Value::String(value.into_owned());
-        match fields.get_mut(&*name) {
-            None => drop(fields.insert(name.into_owned(), value)),
-            Some(Value::Array(values)) => values.push(value),
-            Some(first) => *first = Value::Array(vec![first.take(), value]),
-        }
-    }
-    let get = |name: &str| {
-        let value = match fields.get(name)? {
-            Value::Array(values) => values.first()?,
-            value => value,
-        };
-        value.as_str().map(str::trim).filter(|text| !text.is_empty())
-    };
+    let fields = form(body);
+    let get = |name: &str| field(&fields, name);
     let sid = get("MessageSid").or_else(|| get("SmsSid")).or_else(|| get("SmsMessageSid"));
     let Some(sid) = sid else {
         return match get("MessageStatus") {

@@ -81,8 +81,8 @@ fn json_rows(args: &Args, provider: &str, parse: impl FnOnce(&Value) -> Parsed) 
     let text = args.get(0).map(|body| unsafe { jsonb_text(body) }).transpose()?.unwrap_or_default();
     let parsed = match serde_json::from_str::<Value>(&from_server(&text)) {
         Ok(body) => parse(&body),
-        // jsonb is JSON; so it is too deep for anything that a provider sends.
-        Err(_) => Err(Refusal("it is nested too deep".to_owned())),
+        // jsonb is JSON; so it is nested deeper than anything that a provider sends.
+        Err(why) => Err(Refusal(format!("it can't be read: {why}"))),
     };
     rows(args, provider, parsed, JSON)
 }
