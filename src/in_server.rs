@@ -265,7 +265,7 @@ mod tests {
             },
             found_by: named("Sid"),
             rules: LogRules {
-                unique: true,
+                once: named("sid, status"),
                 defaults: std::array::from_fn(|i| (i == 3).then(|| "'none'::text".to_owned())),
                 ..LogRules::default()
             },

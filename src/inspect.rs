@@ -228,10 +228,9 @@ fn due(args: &Args) -> Result<Option<Datum>> {
     let mut all = Vec::new();
     for (pair, schedule) in claim::scheduled(None, &mut troubles)? {
         // A table that the caller may not read would fail the list of all others.
-        if !resolve::may(pair.messages.oid, pg_sys::ACL_SELECT) || !resolve::sees_all(pair.messages.oid) {
-            continue;
-        }
-        let of_table = troubles.apart(pair.messages.oid, || due_of(&pair, &schedule, checks, messages));
+        let rights = Rights::unnamed(&pair.messages).filter(|_| resolve::may(pair.messages.oid, pg_sys::ACL_SELECT));
+        let Some(rights) = rights else { continue };
+        let of_table = troubles.apart(pair.messages.oid, || due_of(&pair, rights, &schedule, checks, messages));
         all.extend(of_table.into_iter().flatten());
     }
     troubles.warn();
@@ -279,9 +278,9 @@ impl Due {
     }
 }
 
-/// What is due of one table. The caller named no table, so none of its owner's functions may run with the caller's rights.
-fn due_of(pair: &Pair, schedule: &Schedule, checks: i32, messages: i32) -> Result<Vec<Due>> {
-    let _owner = Rights::Owner.on(&pair.messages);
+/// What is due of one table.
+fn due_of(pair: &Pair, rights: Rights, schedule: &Schedule, checks: i32, messages: i32) -> Result<Vec<Due>> {
+    let _acting = rights.on(&pair.messages);
     let spi = Spi::connect()?;
     let rows = spi.once(
         &sql::list_due(sql::select_due(&pair.mapping, &pair.plans.shape, schedule)),

@@ -71,6 +71,25 @@ pub enum Rights {
 }
 
 impl Rights {
+    /// The rights on a table that the caller may use but did not name: the owner's, so that nothing of the owner's runs with
+    /// the caller's. Policies that hide rows from the caller have to be asked with his own, and are if their owner is to be
+    /// trusted; otherwise there are none.
+    pub fn unnamed(table: &Table) -> Option<Rights> {
+        if resolve::sees_all(table.oid) {
+            return Some(Rights::Owner);
+        }
+        let owner = table.owner;
+        // SAFETY: catalog look-ups for the owner of an existing relation, the current role and the current database.
+        let is_trusted = unsafe {
+            #[cfg(feature = "pg15")]
+            let owns_database = pg_sys::pg_database_ownercheck(pg_sys::MyDatabaseId, owner);
+            #[cfg(not(feature = "pg15"))]
+            let owns_database = pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, pg_sys::MyDatabaseId, owner);
+            owns_database || pg_sys::superuser_arg(owner) || pg_sys::has_privs_of_role(pg_sys::GetUserId(), owner)
+        };
+        is_trusted.then_some(Rights::Caller)
+    }
+
     /// Acts with these rights on a table, until the result is dropped.
     pub fn on(self, table: &Table) -> Option<ActAs> {
         (self == Rights::Owner).then(|| ActAs::owner(table.owner, table.forced_rls))

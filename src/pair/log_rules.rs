@@ -13,8 +13,9 @@ pub struct LogRules {
     /// It takes no row without its message: the key is a foreign key to the messages, or a column that is copied from them
     /// is NOT NULL.
     pub needs_message: bool,
-    /// The key is in a unique index: it may refuse what it has.
-    pub unique: bool,
+    /// The columns of a unique index that has a status of a message once, as ON CONFLICT names them: key and status are among
+    /// them.
+    pub once: Option<String>,
     /// Constraints that are looked at when the transaction commits, as SET CONSTRAINTS names them.
     pub deferred: Vec<String>,
     /// What stands for NULL in the columns of [`insert_events`](super::sql::insert_events), where they are NOT NULL.
@@ -44,8 +45,14 @@ impl LogRules {
               WHERE c.conrelid OPERATOR(pg_catalog.=) $1 AND c.confrelid OPERATOR(pg_catalog.=) $2
                 AND c.contype OPERATOR(pg_catalog.=) 'f' AND $3 OPERATOR(pg_catalog.=) ANY (c.conkey)
              UNION ALL
-             SELECT 'unique', NULL, NULL FROM pg_catalog.pg_index i
-              WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisunique AND $3 OPERATOR(pg_catalog.=) ANY (i.indkey)
+             SELECT 'once', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ')
+                               FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) i.indrelid
+                                AND a.attnum OPERATOR(pg_catalog.=) ANY (i.indkey[0:i.indnkeyatts OPERATOR(pg_catalog.-) 1])), NULL
+               FROM pg_catalog.pg_index i
+              WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisunique AND i.indimmediate AND i.indisvalid
+                AND i.indpred IS NULL AND i.indexprs IS NULL
+                AND $3 OPERATOR(pg_catalog.=) ANY (i.indkey[0:i.indnkeyatts OPERATOR(pg_catalog.-) 1])
+                AND $4 OPERATOR(pg_catalog.=) ANY (i.indkey[0:i.indnkeyatts OPERATOR(pg_catalog.-) 1])
              UNION ALL
              SELECT 'default', coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid),
                                         pg_catalog.pg_get_expr(t.typdefaultbin, 0::pg_catalog.oid)), a.attnum
@@ -54,15 +61,20 @@ impl LogRules {
                  ON d.adrelid OPERATOR(pg_catalog.=) a.attrelid AND d.adnum OPERATOR(pg_catalog.=) a.attnum
               WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attnum OPERATOR(pg_catalog.>) 0
                 AND a.attgenerated OPERATOR(pg_catalog.=) ''",
-            &[pg_sys::OIDOID, pg_sys::OIDOID, pg_sys::INT2OID],
-            &[Some(Datum::from(log.oid)), Some(Datum::from(messages.oid)), Some(Datum::from(number(&l.key)))],
+            &[pg_sys::OIDOID, pg_sys::OIDOID, pg_sys::INT2OID, pg_sys::INT2OID],
+            &[
+                Some(Datum::from(log.oid)),
+                Some(Datum::from(messages.oid)),
+                Some(Datum::from(number(&l.key))),
+                Some(Datum::from(number(&l.status))),
+            ],
         )?;
         for i in 0..rows.len() {
             let text = rows.string(i, 1);
             match (rows.string(i, 0).as_deref(), text) {
                 (Some("deferred"), Some(name)) => rules.deferred.push(name),
                 (Some("message"), _) => rules.needs_message = true,
-                (Some("unique"), _) => rules.unique = true,
+                (Some("once"), Some(columns)) => rules.once = Some(columns),
                 (Some("default"), Some(value)) => {
                     let number = rows.get(i, 2).map(|d| d.value() as i16);
                     if let Some(at) = required.iter().position(|required| required.is_some() && *required == number) {

@@ -135,19 +135,14 @@ pub fn may(oid: Oid, mode: u32) -> bool {
     }
 }
 
-/// May it do this with the relation, or with some column of it?
-pub fn may_in_part(oid: Oid, mode: u32) -> bool {
-    // SAFETY: as above.
-    may(oid, mode)
-        || unsafe {
-            pg_sys::get_rel_relkind(oid) != 0
-                && pg_sys::pg_attribute_aclcheck_all(
-                    oid,
-                    pg_sys::GetUserId(),
-                    mode as pg_sys::AclMode,
-                    pg_sys::AclMaskHow::ACLMASK_ANY,
-                ) == pg_sys::AclResult::ACLCHECK_OK
-        }
+/// May it do this with the relation, or at least with this column of it?
+pub fn may_column(oid: Oid, column: &str, mode: u32) -> bool {
+    let of_column = |(number, ..): (i16, Oid, i32, Oid)| {
+        // SAFETY: as above, for an existing column.
+        let acl = unsafe { pg_sys::pg_attribute_aclcheck(oid, number, pg_sys::GetUserId(), mode as pg_sys::AclMode) };
+        acl == pg_sys::AclResult::ACLCHECK_OK
+    };
+    may(oid, mode) || attribute(oid, column).is_some_and(of_column)
 }
 
 /// Do no policies hide rows of a table from the caller? They can't be asked about rows that are not in it.

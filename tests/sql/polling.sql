@@ -229,7 +229,7 @@ INSERT INTO app.log (sid, status, org_id)
     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
         AS k(key, status, event_at, error_code, error_message, payload, provider, source, created_at)) AS
         e(key, status, event_at, error_code, error_message, payload, provider, source, created_at)
-    LEFT JOIN ONLY app.messages m ON m.id OPERATOR(pg_catalog.=) e.key ON CONFLICT DO NOTHING;
+    LEFT JOIN ONLY app.messages m ON m.id OPERATOR(pg_catalog.=) e.key ON CONFLICT (sid, status) DO NOTHING;
 
 -- select_keys_by_sid
 SELECT m."Sid"::pg_catalog.text, m.id::pg_catalog.text

@@ -20,10 +20,13 @@ pub fn insert_events(m: &Mapping, shape: &Shape, given: [bool; 9], repeated: Rep
         shape.key_type,
     );
     let insert = insert(m, shape, given, &shape.rules.defaults, &from);
-    if repeated == Repeated::LeftOut && shape.rules.unique { insert + " ON CONFLICT DO NOTHING" } else { insert }
+    match &shape.rules.once {
+        Some(columns) if repeated == Repeated::LeftOut => format!("{insert} ON CONFLICT ({columns}) DO NOTHING"),
+        _ => insert,
+    }
 }
 
-/// What becomes of a row that the log has already, where an index of its own says so.
+/// What becomes of a status of a message that the log has already, where an index of its own has it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Repeated {
     /// Nothing.

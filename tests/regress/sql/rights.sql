@@ -393,6 +393,40 @@ SELECT helper.error_of($$SELECT msgstatus.unmatched('evil.m')$$);
 SELECT helper.error_of($$SELECT msgstatus.history('e1', 'evil.m')$$);
 TABLE evil.ran;
 
+DROP TABLE evil.m, evil.l CASCADE;
+
+-- Policies of somebody's who is trusted are asked, and show each what is his.
+CREATE TABLE rights.tenants (sid text PRIMARY KEY, org text, created_at timestamptz DEFAULT now() - interval '1 day',
+    next_check_at timestamptz, status msgstatus.delivery_status DEFAULT 'sent');
+CREATE TABLE rights.tenants_log (sid text, status text);
+CREATE INDEX ON rights.tenants_log (sid);
+SELECT msgstatus.attach('rights.tenants', 'rights.tenants_log', poll => 'stuck');
+INSERT INTO rights.tenants VALUES ('ours', 'regress_rights_app'), ('theirs', 'somebody');
+ALTER TABLE rights.tenants ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON rights.tenants USING (org = current_user);
+GRANT SELECT ON rights.tenants TO regress_rights_app;
+SET ROLE regress_rights_app;
+SELECT sid FROM msgstatus.due() WHERE messages = 'rights.tenants'::regclass;
+SELECT helper.error_of($$SELECT msgstatus.request_check('ours')$$);
+RESET ROLE;
+GRANT UPDATE (org) ON rights.tenants TO regress_rights_app;
+SELECT helper.error_of($$SET ROLE regress_rights_app; SELECT msgstatus.request_check('ours')$$);
+RESET ROLE;
+GRANT UPDATE (next_check_at) ON rights.tenants TO regress_rights_app;
+SET ROLE regress_rights_app;
+SELECT helper.error_of($$SELECT msgstatus.request_check('theirs')$$);
+SELECT msgstatus.request_check('ours');
+RESET ROLE;
+-- Without policies the columns count too.
+ALTER TABLE rights.tenants DISABLE ROW LEVEL SECURITY;
+SET ROLE regress_rights_app;
+SELECT msgstatus.request_check('theirs');
+RESET ROLE;
+SELECT sid, next_check_at FROM rights.tenants ORDER BY sid;
+REVOKE UPDATE (next_check_at) ON rights.tenants FROM regress_rights_app;
+SELECT helper.error_of($$SET ROLE regress_rights_app; SELECT msgstatus.request_check('theirs')$$);
+RESET ROLE;
+
 SET client_min_messages = error;
 DROP SCHEMA rights, evil, helper CASCADE;
 DROP ROLE regress_rights_owner, regress_rights_webhook, regress_rights_app, regress_rights_eve;

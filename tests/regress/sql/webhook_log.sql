@@ -58,6 +58,13 @@ SELECT called_back(said('b', 'sent'));
 SELECT sid, status FROM log ORDER BY id;
 TABLE waits;
 DROP INDEX once;
+-- One that has a message once says nothing of the status: it refuses.
+CREATE UNIQUE INDEX never ON log (sid) WHERE sid = 'a';
+SELECT called_back(said('a', 'read'));
+SELECT called_back(said('a', 'read') || ',' || said('b', 'accepted'));
+TABLE waits;
+DROP INDEX never;
+SELECT msgstatus.settle();
 
 -- A log that is choosy: of many the others are there, of one the error is.
 ALTER TABLE log ADD CONSTRAINT short CHECK (length(status) < 9) NOT VALID, ADD CONSTRAINT no_c CHECK (sid <> 'c') NOT VALID;
