@@ -1,3 +1,5 @@
+\set VERBOSITY terse
+SET timezone = 'UTC';
 -- Meta's signature, which PostgreSQL can make itself, and a webhook with it.
 CREATE FUNCTION xored(bytes bytea, with_byte integer) RETURNS bytea LANGUAGE sql AS $$
 SELECT string_agg(set_byte('\x00', 0, get_byte(bytes, i) # with_byte), '' ORDER BY i) FROM generate_series(0, length(bytes) - 1) i

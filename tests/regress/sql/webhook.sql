@@ -1,9 +1,7 @@
 -- The webhook functions: requests that are vouched for go into the log; and callbacks by SID, where the log goes by another
 -- key, wait for their message. The server has the app secret 'hush' (scripts/installcheck sets it).
-\set VERBOSITY terse
 CREATE SCHEMA webhook;
 SET search_path = webhook, public;
-SET timezone = 'UTC';
 
 \getenv here PG_ABS_SRCDIR
 \set signed :here '/include/signed.sql'

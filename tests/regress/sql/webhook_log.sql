@@ -1,9 +1,7 @@
 -- Logs that do not take everything: what they refuse costs nothing else its place, and waits beside them. The server has the
 -- app secret 'hush' (scripts/installcheck sets it).
-\set VERBOSITY terse
 CREATE SCHEMA webhook_log;
 SET search_path = webhook_log, public;
-SET timezone = 'UTC';
 \getenv here PG_ABS_SRCDIR
 \set signed :here '/include/signed.sql'
 \i :signed
