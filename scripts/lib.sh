@@ -57,9 +57,11 @@ as_server() (
 as_server test -r "$cache" -a -x "$cache" ||
   die "user $server_user, who runs the server, cannot read $cache: set MSGSTATUS_CACHE to a directory he can"
 
-# Forgets what points libpq's programs to some other server.
+# Forgets what points libpq's programs to some other server, or makes them and the server behave otherwise.
 no_pg_environment() {
-  unset PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGPASSWORD PGPASSFILE PGOPTIONS PGSERVICE PGDATA PGSSLMODE
+  unset PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGPASSWORD PGPASSFILE PGOPTIONS PGSERVICE PGDATA PGSSLMODE \
+    PGTZ PGDATESTYLE PGCLIENTENCODING
+  export LC_ALL=C.UTF-8 NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
 }
 
 # The directory pgxs of a server: makefiles and test drivers for extensions.

@@ -68,9 +68,9 @@ file=$(sql -c "SELECT pg_relation_filenode('messages')")
 for step in "$scratch"/step.*.sql; do
   began=$(now)
   # The steps say themselves what is to be repeated when their time-out strikes.
-  for try in 1 2 3 4 5 6 7 8 9 10; do
+  for try in {1..40}; do
     if PGOPTIONS='-c client_min_messages=debug1' sql -f "$step" >>"$scratch/steps" 2>"$scratch/said"; then break; fi
-    grep -q 'lock timeout' "$scratch/said" && [ "$try" -lt 10 ] || { cat "$step" "$scratch/said"; fail "a step of $page"; }
+    grep -q 'lock timeout' "$scratch/said" && [ "$try" -lt 40 ] || { cat "$step" "$scratch/said"; fail "a step of $page"; }
   done
   cat "$scratch/said" >>"$scratch/steps"
   echo "$began $(now) $(grep -m 1 -v '^SET\|^BEGIN' "$step")" >>"$scratch/times"

@@ -196,8 +196,8 @@ load() { # load SCHEMA WHAT HOW_MANY SQL
 
   session loader "$schema" ''
   # What finds its message never waits for a load, not even while that commits; the rest may then, shortly.
-  session known "$schema" '-c statement_timeout=20s -c lock_timeout=500ms'
-  session other "$schema" '-c statement_timeout=20s -c lock_timeout=20s'
+  session known "$schema" '-c statement_timeout=50s -c lock_timeout=5s'
+  session other "$schema" '-c statement_timeout=50s -c lock_timeout=50s'
   printf '%s;\n' BEGIN "$4" "SELECT 'loaded'" >&"$loader_in"
   check "$schema: loaded with max_locks_per_transaction = $(ask 'SHOW max_locks_per_transaction'), and no callback waited for it" \
     callbacks_until loaded 20

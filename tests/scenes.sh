@@ -14,7 +14,7 @@ program=$(scripts/twilio)
 coproc twilio { exec "$program" --scene "$life"; }
 read -r _ _ url <&"${twilio[0]}"
 env -u PGHOST -u PGPORT scripts/cluster start scenes "$nn" --fresh shared_preload_libraries=msgstatus \
-  msgstatus.databases=demo msgstatus.poll_interval=1h "msgstatus.twilio_base_url=$url" \
+  msgstatus.databases=demo msgstatus.poll_interval=5s "msgstatus.twilio_base_url=$url" \
   "msgstatus.twilio_account_sid=$(printf 'AC%032d' 1)" msgstatus.twilio_auth_token=simulated \
   msgstatus.whatsapp_app_secret=simulated >"$output" 2>&1 ||
   { cat "$output"; exit 1; }

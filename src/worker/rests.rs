@@ -17,6 +17,8 @@ const MOST_SAID: usize = 1000;
 pub struct Rests {
     until: HashMap<String, Instant>,
     said: HashMap<String, String>,
+    /// The round asks with credentials that may be none any more.
+    is_outdated: bool,
 }
 
 impl Rests {
@@ -26,9 +28,16 @@ impl Rests {
         self.until.iter().filter(|(_, until)| **until > now).map(|(account, _)| account.clone()).collect()
     }
 
+    /// A round begins, with the credentials as they are.
+    pub fn round_begins(&mut self) {
+        self.is_outdated = false;
+    }
+
     /// Leaves an account alone: as long as the setting says if it refused us, as long as it asked for, or a little.
     pub fn rest(&mut self, account: &str, why: &Failure) {
         let wait = match why {
+            // That the old credentials were refused says nothing of the new ones.
+            Failure::Refused(..) if self.is_outdated => return,
             Failure::Refused(..) => gucs::auth_retry(),
             Failure::NotAsked(_) => {
                 return self.say(&format!("account {account}"), &format!("account {account}: {why}"));
@@ -51,6 +60,7 @@ impl Rests {
     pub fn forget(&mut self) {
         self.until.clear();
         self.said.clear();
+        self.is_outdated = true;
     }
 
     /// Warns about something, unless that is what was said about it last.

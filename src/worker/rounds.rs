@@ -105,6 +105,7 @@ impl Rounds {
         // Nobody else chooses messages until this round's are taken, and that is committed.
         let mut alone = None;
         self.tidying = false;
+        self.rests.round_begins();
         let begun = transaction("looking for messages that are due", || self.begin(trigger, &mut alone));
         drop(alone);
         self.tidy |= begun.is_ok() && self.tidying;

@@ -190,7 +190,7 @@ def test_a_day_of_200000_messages_is_paged_through_in_no_time(simulator):
         path = page["next_page_uri"]
     assert count == 200_000 and simulator.stats()["lists"] == 200
     # Generous: the machine may be busy. A scan for each page takes longer by far.
-    assert generated - began < 30 and slowest < 2 and time.monotonic() - generated < 60
+    assert generated - began < 30 and slowest < 10 and time.monotonic() - generated < 60
 
 
 @pytest.mark.parametrize(

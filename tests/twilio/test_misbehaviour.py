@@ -131,6 +131,7 @@ def test_slow(simulator):
     simulator.misbehave({}, delay_ms=150)
     answer = simulator.get(ONE)
     assert answer.json()["sid"] == sid(1) and answer.elapsed.total_seconds() >= 0.15
+    simulator.misbehave({}, delay_ms=3000)
     with Wire(simulator, ONE, timeout=0.05) as wire:
         assert (wire.read(), wire.data) == ("TimeoutError", b"")
 

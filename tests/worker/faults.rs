@@ -234,7 +234,7 @@ fn a_message_that_somebody_holds_keeps_no_other_from_being_right() {
     let mut other = b.server.connect(&name);
     let sids = ["SM1", "SM2", "SM3"];
     b.stuck(&sids, "3 hours", DELIVERED);
-    b.twilio.misbehave(json!([{"delay_ms": 1500}]));
+    b.twilio.misbehave(json!([{"delay_ms": 5000}]));
     b.run("SELECT msgstatus.request_check(sid) FROM messages", &[]);
     wait_until("Twilio is asked", || b.twilio.count("concurrent") > 0);
     let mut t = other.transaction().expect("a transaction");
@@ -266,8 +266,10 @@ fn what_a_page_shows_counts_only_if_it_is_news() {
     b.at_twilio(due, &account, "3 hours", DELIVERED);
     b.at_twilio(others, &account, "3 hours", SENT);
     // Twilio knows of no delivery_unknown: for it they are still sent.
+    b.run("BEGIN", &[]);
     b.in_table(others, &account, "3 hours", "delivery_unknown");
     b.run("UPDATE messages SET next_check_at = 'infinity'", &[]);
+    b.run("COMMIT", &[]);
     b.in_table(due, &account, "3 hours", "sent");
     wait_until("all are right", || b.one("SELECT count(*) = 40 FROM messages WHERE status = 'delivered'"));
     b.a_round();
@@ -287,10 +289,12 @@ fn messages_that_are_asked_about_no_more_become_delivery_unknown_too() {
     let bad: Vec<String> = (0..30).map(|i| format!("XX{i}")).collect();
     b.in_table(&bad.iter().map(String::as_str).collect::<Vec<_>>(), &account, "80 hours", "sent");
     // Twilio has no such message, as it said five hours ago; a message of old times; one with enough checks.
+    b.run("BEGIN", &[]);
     b.in_table(&["SM1", "SM2", "SM3"], &account, "7 hours", "sent");
     b.run("UPDATE messages SET check_count = 1, last_checked_at = now() - interval '5 hours', next_check_at = 'infinity' WHERE sid = 'SM1'", &[]);
     b.run("UPDATE messages SET created_at = now() - interval '80 hours' WHERE sid = 'SM2'", &[]);
     b.run("UPDATE messages SET check_count = 20 WHERE sid = 'SM3'", &[]);
+    b.run("COMMIT", &[]);
     for sid in ["SM1", "SM2", "SM3"] {
         b.until_status(sid, "delivery_unknown");
     }

@@ -32,6 +32,31 @@ fn error(client: &mut Client, sql: &str) -> (String, String) {
 }
 
 #[test]
+fn a_refusal_that_comes_after_the_new_token_counts_no_more() {
+    let twilio = Twilio::start(&[]);
+    let Some(mut server) = Server::fresh("secret_late", &[]) else { return };
+    twilio.accounts(&[(ACCOUNT, SECRET)]);
+    twilio.misbehave(json!([{"delay_ms": 3000}]));
+    server.start(&[
+        &format!("msgstatus.twilio_base_url={}", twilio.url),
+        &format!("msgstatus.twilio_account_sid={ACCOUNT}"),
+        "msgstatus.databases=postgres",
+        "msgstatus.poll_interval=1",
+        "msgstatus.twilio_auth_token=wrong",
+    ]);
+    let mut client = tables(&server, &twilio);
+    wait_until("Twilio is asked", || twilio.count("concurrent") > 0);
+    for statement in [&format!("ALTER SYSTEM SET msgstatus.twilio_auth_token = '{SECRET}'"), "SELECT pg_reload_conf()"]
+    {
+        client.batch_execute(statement).expect(statement);
+    }
+    // Not in fifteen minutes, as after a refusal.
+    wait_until("it is asked again", || {
+        client.query_one("SELECT status = 'delivered' FROM messages", &[]).expect("a message").get(0)
+    });
+}
+
+#[test]
 fn a_token_is_seen_nowhere() {
     let twilio = Twilio::start(&[]);
     let Some(mut server) = Server::fresh("secret_token", &[]) else { return };
@@ -51,7 +76,7 @@ fn a_token_is_seen_nowhere() {
         "msgstatus.whatsapp_app_secret=meta-hush",
     ]);
     let mut client = tables(&server, &twilio);
-    wait_until("the wrong one is refused", || server.log().contains("401"));
+    wait_until("the wrong one is refused", || server.log().contains("Twilio answered 401"));
     // The right one comes with a reload, which PostgreSQL logs.
     let path = server.directory().join("data/postgresql.conf");
     let mut text = std::fs::read_to_string(&path).expect("postgresql.conf");
@@ -316,6 +341,9 @@ fn a_file_that_changes_is_read_again() {
     assert_eq!(called_back("other").expect_err("another token"), "28000");
     // As long as the first, and written into the same file.
     std::fs::write(&file, with("other")).expect("a file");
+    // What was written just now may be written again: it is remembered only when it is some seconds old. Or never.
+    let written = std::fs::File::options().append(true).open(&file).expect("a file");
+    written.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(3600)).expect("a time");
     assert_eq!(called_back("first").expect_err("the old token"), "28000");
     called_back("other").expect("a verdict");
     assert_eq!(undumped(), before, "the old one is forgotten");

@@ -35,8 +35,8 @@ fn settings_change_without_a_restart() {
     // Another Twilio, another account.
     let other = Twilio::start(&[]);
     other.accounts(&[("AC00000000000000000000000000000009", "hush")]);
-    site.stuck(&mut client, "SM3");
     set(&mut client, &format!("msgstatus.twilio_base_url = '{}'", other.url));
+    site.stuck(&mut client, "SM3");
     wait_until("the other is asked", || other.count("requests") > 0);
     // Other credentials: those of the settings, where there is no file.
     set(&mut client, "msgstatus.credentials_file = ''");
@@ -135,6 +135,7 @@ fn every_number_counts_from_the_next_round_on() {
     let slow = "SELECT EXISTS (SELECT FROM msgstatus.poll_run WHERE message LIKE '%msgstatus.http_timeout%')";
     wait_until("it takes too long", || one(&mut client, slow));
     site.twilio.behave();
+    set(&mut client, "msgstatus.http_timeout = '60s'");
     client.batch_execute("UPDATE messages SET next_check_at = NULL, last_checked_at = NULL").expect("due again");
     until_delivered(&mut client, "SMslow");
 

@@ -47,17 +47,18 @@ impl Site {
 
     /// With this life at Twilio.
     pub fn stuck_with(&self, client: &mut Client, sid: &str, life: &str) {
+        // First there: of a message that Twilio does not know it is never asked again.
+        let created: String =
+            one(client, "SELECT to_char(now() - interval '3 hours', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')");
+        self.twilio.put_messages(&format!(
+            r#"[{{"sid":"{sid}","account_sid":"{ACCOUNT}","date_created":"{created}","life":{life}}}]"#
+        ));
         client
             .batch_execute(&format!(
                 "INSERT INTO messages (sid, account_sid, created_at, status)
                  VALUES ('{sid}', '{ACCOUNT}', now() - interval '3 hours', 'sent')"
             ))
             .expect("a message");
-        let created: String =
-            one(client, "SELECT to_char(now() - interval '3 hours', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')");
-        self.twilio.put_messages(&format!(
-            r#"[{{"sid":"{sid}","account_sid":"{ACCOUNT}","date_created":"{created}","life":{life}}}]"#
-        ));
     }
 
     /// Begins to ask about a message, and waits.
