@@ -38,7 +38,7 @@ impl Spi {
 
     fn limited<'a>(&'a self, plan: &Plan, args: &[Option<Datum>], read_only: bool) -> Result<Rows<'a>> {
         let (mut values, nulls) = plan.arguments(args)?;
-        plan.settle_on_indexes();
+        plan.prefer_indexes();
         // SAFETY: the plan is valid and kept, the arrays have one entry per parameter of the types it was
         // prepared with, and the snapshot is registered by SPI for the duration of the call.
         unsafe {
@@ -186,7 +186,7 @@ pub struct Plan {
     kept: bool,
     sql: String,
     args: usize,
-    /// Look rows up through indexes, whatever the statistics say: see [`Plan::settle_on_indexes`].
+    /// Look rows up through indexes, whatever the statistics say: see [`Plan::prefer_indexes`].
     indexed: bool,
     planned: Cell<bool>,
 }
@@ -231,7 +231,7 @@ impl Plan {
     ///
     /// A plan made while the messages table was small would scan it for ever after, in a session that loads it:
     /// nothing tells a cached plan that its table grew until the next ANALYZE.
-    fn settle_on_indexes(&self) {
+    fn prefer_indexes(&self) {
         // SAFETY: the plan is valid; GUC changes are local to the nest level that is closed below. If planning
         // fails, the abort of the (sub)transaction closes it.
         unsafe {

@@ -57,7 +57,7 @@ fn work(number: usize) -> Result<()> {
     let (databases, role) = (gucs::databases(), gucs::role());
     let Some(database) = databases.get(number) else { return Ok(()) };
     BackgroundWorker::connect_worker_to_spi(Some(database), role.as_deref());
-    process::settle_in();
+    process::set_up();
 
     let mut rounds = Rounds::default();
     let mut last_round: Option<Instant> = None;

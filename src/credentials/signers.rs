@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 /// A file that was changed so short a time ago may be changed again without looking it.
-const SETTLED: Duration = Duration::from_secs(2);
+const AT_REST: Duration = Duration::from_secs(2);
 
 /// The secrets of a file that something may be signed with.
 pub struct Signers {
@@ -68,10 +68,10 @@ impl State {
     }
 
     /// Is its last change long enough ago for the next one to show?
-    fn is_settled(&self) -> bool {
+    fn is_at_rest(&self) -> bool {
         let changed = self.times[0].max(self.times[2]);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(changed).is_ok_and(|changed| Duration::from_secs(changed) + SETTLED < now)
+        u64::try_from(changed).is_ok_and(|changed| Duration::from_secs(changed) + AT_REST < now)
     }
 }
 
@@ -92,7 +92,7 @@ pub fn of_file(path: &Path) -> Result<Rc<Signers>, String> {
     KEPT.set(None);
     let secrets = Secrets::read(path)?;
     let signers = Rc::new(Signers::of(&secrets).ok_or("there is no memory for the credentials file")?);
-    if let Some(state) = state.filter(State::is_settled) {
+    if let Some(state) = state.filter(State::is_at_rest) {
         KEPT.set(Some((state, Rc::clone(&signers))));
     }
     Ok(signers)
@@ -136,9 +136,9 @@ mod tests {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
             State { path: PathBuf::new(), numbers: [0; 4], times: [0, 0, now - seconds_ago, 0] }
         };
-        assert!(!state(0).is_settled());
-        assert!(!state(1).is_settled());
-        assert!(!state(-100).is_settled(), "the clock of the file may be ahead");
-        assert!(state(10).is_settled());
+        assert!(!state(0).is_at_rest());
+        assert!(!state(1).is_at_rest());
+        assert!(!state(-100).is_at_rest(), "the clock of the file may be ahead");
+        assert!(state(10).is_at_rest());
     }
 }

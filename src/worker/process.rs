@@ -33,7 +33,7 @@ pub fn handle_signals() {
 }
 
 /// What a fresh connection needs.
-pub fn settle_in() {
+pub fn set_up() {
     for (name, value) in [
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"application_name", c"msgstatus worker"),
