@@ -61,7 +61,7 @@ as_server test -r "$cache" -a -x "$cache" ||
 no_pg_environment() {
   unset PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGPASSWORD PGPASSFILE PGOPTIONS PGSERVICE PGDATA PGSSLMODE \
     PGTZ PGDATESTYLE PGCLIENTENCODING
-  export LC_ALL=C.UTF-8 NO_PROXY=127.0.0.1,localhost no_proxy=127.0.0.1,localhost
+  export LC_ALL=C.UTF-8
 }
 
 # The directory pgxs of a server: makefiles and test drivers for extensions.
