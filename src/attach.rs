@@ -112,7 +112,6 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
     let level = if level == "row" { Level::Row } else { Level::Statement };
     triggers::create(&mapping, &messages, level)?;
     catalog::remember(&mapping, &messages, &log, level, &poll, args.get(6))?;
-    let finds_sid = resolve::finds_sid(&mapping, &messages)?;
     if poll != "off" && !mapping.p.keeps_checks() && mapping.p.next_check_at.is_none() {
         warn(&format!(
             "table {} has no column for check_count, last_checked_at or next_check_at: every round will ask Twilio about \
@@ -120,7 +119,9 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
             mapping.messages
         ));
     }
-    if let Some(sid) = mapping.p.sid.as_deref().filter(|_| !finds_sid) {
+    if let Some(sid) = mapping.p.sid.as_deref()
+        && !resolve::finds_sid(&mapping, &messages)?
+    {
         warn(&format!(
             "table {} has no index that leads to a message by its SID: each callback of twilio_callback and \
              whatsapp_callback will read all of it, until there is one: CREATE INDEX ON {} ({})",

@@ -136,7 +136,6 @@ mod tests {
             labels: false,
             final_column: Some("done".into()),
             found_by: None,
-            rules: LogRules::default(),
             types,
         }
     }
@@ -264,12 +263,12 @@ mod tests {
                 ..shape().types
             },
             found_by: named("Sid"),
-            rules: LogRules {
-                once: named("sid, status"),
-                defaults: std::array::from_fn(|i| (i == 3).then(|| "'none'::text".to_owned())),
-                ..LogRules::default()
-            },
             ..shape()
+        };
+        let rules = LogRules {
+            once: named("sid, status"),
+            defaults: std::array::from_fn(|i| (i == 3).then(|| "'none'::text".to_owned())),
+            ..LogRules::default()
         };
         let tier = |status: &str, from: &str, every: Option<&str>| {
             (status.to_owned(), from.to_owned(), every.map(str::to_owned))
@@ -294,8 +293,8 @@ mod tests {
             ("select_statuses", sql::select_statuses(&m, &shape)),
             ("lock_answered", sql::lock_answered(&m, &shape)),
             ("keep_books", sql::keep_books(&m, &shape).unwrap_or_default()),
-            ("insert_events", sql::insert_events(&m, &shape, [true; 9], Repeated::Refused)),
-            ("insert_few", sql::insert_events(&m, &shape, std::array::from_fn(|i| i < 2), Repeated::LeftOut)),
+            ("insert_events", sql::insert_events(&m, &shape, &rules, [true; 9], Repeated::Refused)),
+            ("insert_few", sql::insert_events(&m, &shape, &rules, std::array::from_fn(|i| i < 2), Repeated::LeftOut)),
             ("select_keys_by_sid", sql::select_keys_by_sid(&m, &shape).unwrap_or_default()),
             ("select_unknown", sql::select_unknown(&m, &shape).unwrap_or_default()),
         ];

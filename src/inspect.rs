@@ -234,9 +234,9 @@ fn due(args: &Args) -> Result<Option<Datum>> {
         all.extend(of_table.into_iter().flatten());
     }
     troubles.warn();
-    all.sort_by(|a, b| a.turn.cmp(&b.turn).then_with(|| a.by_urgency(b)));
+    all.sort_by(|a, b| (a.turn, a.urgency()).cmp(&(b.turn, b.urgency())));
     all.truncate(messages as usize);
-    all.sort_by(Due::by_urgency);
+    all.sort_by(|a, b| a.urgency().cmp(&b.urgency()));
     let oids = StatusOids::get()?;
     let text = |t: &str| Some(text_datum(&to_server(t)));
     for due in &all {
@@ -271,10 +271,8 @@ struct Due {
 }
 
 impl Due {
-    /// The order of `URGENCY` in the SQL.
-    fn by_urgency(&self, other: &Due) -> std::cmp::Ordering {
-        let of = |due: &Due| (!due.wanted, due.checked, due.began);
-        of(self).cmp(&of(other)).then_with(|| self.key.cmp(&other.key))
+    fn urgency(&self) -> impl Ord {
+        claim::urgency(self.wanted, self.checked, self.began, &self.key)
     }
 }
 
@@ -292,16 +290,16 @@ fn due_of(pair: &Pair, rights: Rights, schedule: &Schedule, checks: i32, message
     let oids = StatusOids::get()?;
     let due = |i| Due {
         messages: pair.messages.oid,
-        key: text(i, 1),
-        sid: text(i, 2),
-        status: rows.get(i, 3).and_then(|d| oids.status(d)),
-        checks: rows.get(i, 5).map_or(0, |d| d.value() as i32),
-        checked: time(i, 6),
-        schedule: text(i, 7),
-        reason: text(i, 8),
-        turn: rows.get(i, 9).map_or(0, |d| d.value() as i64),
-        wanted: rows.get(i, 10).is_some_and(|d| d.value() != 0),
-        began: time(i, 11).filter(|&at| at != Time::MIN && at != Time::MAX),
+        key: text(i, 0),
+        sid: text(i, 1),
+        status: rows.get(i, 2).and_then(|d| oids.status(d)),
+        checks: rows.get(i, 3).map_or(0, |d| d.value() as i32),
+        checked: time(i, 4),
+        schedule: text(i, 5),
+        reason: text(i, 6),
+        turn: rows.get(i, 7).map_or(0, |d| d.value() as i64),
+        wanted: rows.get(i, 8).is_some_and(|d| d.value() != 0),
+        began: time(i, 9).filter(|&at| at != Time::MIN && at != Time::MAX),
     };
     Ok((0..rows.len()).map(due).collect())
 }

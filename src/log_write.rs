@@ -56,7 +56,7 @@ pub fn write(pair: &Pair, rows: &[LogRow], repeated: Repeated) -> Result<usize> 
     if rows.is_empty() {
         return Ok(0);
     }
-    let statement = pair.plans.insert_events(&pair.mapping, given, repeated, &columns.types());
+    let statement = pair.plans.insert_events(&pair.mapping, pair.log_rules()?, (given, repeated), &columns.types());
     at_once(pair, || {
         let _owner = Rights::Owner.on(&pair.log);
         let spi = Spi::connect()?;
@@ -68,7 +68,7 @@ pub fn write(pair: &Pair, rows: &[LogRow], repeated: Repeated) -> Result<usize> 
 ///
 /// What the transaction did to the log before is looked at then, too.
 fn at_once<T>(pair: &Pair, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let deferred = pair.plans.shape.rules.deferred.join(", ");
+    let deferred = pair.log_rules()?.deferred.join(", ");
     if deferred.is_empty() || !is_restricted_on(&pair.log) {
         return work();
     }

@@ -17,8 +17,10 @@ use crate::fold::{Ranks, Stored};
 use crate::key::KeyType;
 use crate::status::oids::StatusOids;
 use crate::status::words::Provider;
+use log_rules::LogRules;
 use mapping::Mapping;
 use pgrx::pg_sys::Oid;
+use std::cell::OnceCell;
 
 /// Which of the two tables of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,7 @@ pub struct Pair {
     /// The log's status column is `delivery_status`: it holds labels, whoever the provider is.
     pub log_holds_labels: bool,
     pub plans: plans::Plans,
+    log_rules: OnceCell<LogRules>,
     /// Somebody else's BEFORE UPDATE triggers may change what the engine writes: the guard puts it right.
     pub meddlers: bool,
     /// Columns of the log's relations that triggers have fired on.
@@ -87,6 +90,7 @@ impl Pair {
             log,
             ranks,
             plans,
+            log_rules: OnceCell::new(),
             log_columns: Default::default(),
             message_columns: Default::default(),
             mapping,
@@ -97,6 +101,15 @@ impl Pair {
     pub fn exists(&self) -> bool {
         // SAFETY: syscache look-ups; a relation that does not exist has no kind.
         [self.messages.oid, self.log.oid].iter().all(|&oid| unsafe { pgrx::pg_sys::get_rel_relkind(oid) } != 0)
+    }
+
+    /// What the log asks of rows that msgstatus itself writes, looked up when it first does.
+    pub fn log_rules(&self) -> Result<&LogRules> {
+        if let Some(rules) = self.log_rules.get() {
+            return Ok(rules);
+        }
+        let rules = LogRules::of(&self.mapping, &self.log)?;
+        Ok(self.log_rules.get_or_init(|| rules))
     }
 
     /// The messages table as users write it.

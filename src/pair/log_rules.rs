@@ -1,4 +1,6 @@
 //! What a delivery log asks of its rows: constraints and defaults of its owner's.
+//!
+//! Whether it needs its messages every session that uses a pair wants to know; the rest only who writes into the log.
 
 use super::Table;
 use super::mapping::Mapping;
@@ -8,11 +10,30 @@ use crate::session::pin_path;
 use crate::spi::Spi;
 use pgrx::pg_sys::{self, Datum};
 
+/// Does it take no row without its message? Where the key is a foreign key to the messages, or a column that is copied from
+/// them is NOT NULL.
+pub fn needs_message(mapping: &Mapping, messages: &Table, log: &Table) -> Result<bool> {
+    if mapping.copy.keys().any(|column| is_required(log, column)) {
+        return Ok(true);
+    }
+    let spi = Spi::connect()?;
+    let rows = spi.once(
+        "SELECT FROM pg_catalog.pg_constraint c
+          WHERE c.conrelid OPERATOR(pg_catalog.=) $1 AND c.confrelid OPERATOR(pg_catalog.=) $2
+            AND c.contype OPERATOR(pg_catalog.=) 'f' AND $3 OPERATOR(pg_catalog.=) ANY (c.conkey)",
+        &[pg_sys::OIDOID, pg_sys::OIDOID, pg_sys::INT2OID],
+        &[Some(Datum::from(log.oid)), Some(Datum::from(messages.oid)), Some(Datum::from(number(log, &mapping.l.key)))],
+    )?;
+    Ok(!rows.is_empty())
+}
+
+/// A column's number, 0 if there is none.
+fn number(table: &Table, column: &str) -> i16 {
+    attribute(table.oid, column).map_or(0, |(number, ..)| number)
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct LogRules {
-    /// It takes no row without its message: the key is a foreign key to the messages, or a column that is copied from them
-    /// is NOT NULL.
-    pub needs_message: bool,
     /// The columns of a unique index that has a status of a message once, as ON CONFLICT names them: key and status are among
     /// them.
     pub once: Option<String>,
@@ -23,16 +44,14 @@ pub struct LogRules {
 }
 
 impl LogRules {
-    pub fn of(mapping: &Mapping, messages: &Table, log: &Table) -> Result<LogRules> {
+    pub fn of(mapping: &Mapping, log: &Table) -> Result<LogRules> {
         let l = &mapping.l;
-        let number = |column: &str| attribute(log.oid, column).map_or(0, |(number, ..)| number);
-        let mut rules = LogRules {
-            needs_message: mapping.copy.keys().any(|column| is_required(log, column)),
-            ..LogRules::default()
-        };
+        let mut rules = LogRules::default();
         let optional =
             [&l.event_at, &l.error_code, &l.error_message, &l.payload, &l.provider, &l.source, &l.created_at];
-        let required = optional.map(|column| column.as_deref().filter(|column| is_required(log, column)).map(number));
+        let required = optional.map(|column| {
+            column.as_deref().filter(|column| is_required(log, column)).map(|column| number(log, column))
+        });
         // Defaults are shown with qualified names, as whatever runs them sees but the pinned path.
         let _path = pin_path();
         let spi = Spi::connect()?;
@@ -41,18 +60,14 @@ impl LogRules {
                FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.connamespace
               WHERE c.conrelid OPERATOR(pg_catalog.=) $1 AND c.condeferred
              UNION ALL
-             SELECT 'message', NULL, NULL FROM pg_catalog.pg_constraint c
-              WHERE c.conrelid OPERATOR(pg_catalog.=) $1 AND c.confrelid OPERATOR(pg_catalog.=) $2
-                AND c.contype OPERATOR(pg_catalog.=) 'f' AND $3 OPERATOR(pg_catalog.=) ANY (c.conkey)
-             UNION ALL
              SELECT 'once', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ')
                                FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) i.indrelid
                                 AND a.attnum OPERATOR(pg_catalog.=) ANY (i.indkey[0:i.indnkeyatts OPERATOR(pg_catalog.-) 1])), NULL
                FROM pg_catalog.pg_index i
               WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisunique AND i.indimmediate AND i.indisvalid
                 AND i.indpred IS NULL AND i.indexprs IS NULL
+                AND $2 OPERATOR(pg_catalog.=) ANY (i.indkey[0:i.indnkeyatts OPERATOR(pg_catalog.-) 1])
                 AND $3 OPERATOR(pg_catalog.=) ANY (i.indkey[0:i.indnkeyatts OPERATOR(pg_catalog.-) 1])
-                AND $4 OPERATOR(pg_catalog.=) ANY (i.indkey[0:i.indnkeyatts OPERATOR(pg_catalog.-) 1])
              UNION ALL
              SELECT 'default', coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid),
                                         pg_catalog.pg_get_expr(t.typdefaultbin, 0::pg_catalog.oid)), a.attnum
@@ -61,19 +76,17 @@ impl LogRules {
                  ON d.adrelid OPERATOR(pg_catalog.=) a.attrelid AND d.adnum OPERATOR(pg_catalog.=) a.attnum
               WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attnum OPERATOR(pg_catalog.>) 0
                 AND a.attgenerated OPERATOR(pg_catalog.=) ''",
-            &[pg_sys::OIDOID, pg_sys::OIDOID, pg_sys::INT2OID, pg_sys::INT2OID],
+            &[pg_sys::OIDOID, pg_sys::INT2OID, pg_sys::INT2OID],
             &[
                 Some(Datum::from(log.oid)),
-                Some(Datum::from(messages.oid)),
-                Some(Datum::from(number(&l.key))),
-                Some(Datum::from(number(&l.status))),
+                Some(Datum::from(number(log, &l.key))),
+                Some(Datum::from(number(log, &l.status))),
             ],
         )?;
         for i in 0..rows.len() {
             let text = rows.string(i, 1);
             match (rows.string(i, 0).as_deref(), text) {
                 (Some("deferred"), Some(name)) => rules.deferred.push(name),
-                (Some("message"), _) => rules.needs_message = true,
                 (Some("once"), Some(columns)) => rules.once = Some(columns),
                 (Some("default"), Some(value)) => {
                     let number = rows.get(i, 2).map(|d| d.value() as i16);

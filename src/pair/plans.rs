@@ -1,5 +1,6 @@
 //! The prepared statements of a pair, made when first needed.
 
+use super::log_rules::LogRules;
 use super::mapping::Mapping;
 use super::sql::{self, Lock, Repeated, Shape, Write};
 use crate::datum::array_of;
@@ -132,9 +133,15 @@ impl Plans {
     }
 
     /// The statement that writes events of which these things are given, from arrays of these types.
-    pub fn insert_events(&self, m: &Mapping, given: [bool; 9], repeated: Repeated, types: &[Oid]) -> Rc<Statement> {
+    pub fn insert_events(
+        &self,
+        m: &Mapping,
+        rules: &LogRules,
+        (given, repeated): Inserted,
+        types: &[Oid],
+    ) -> Rc<Statement> {
         let mut statements = self.insert_events.borrow_mut();
-        let text = || sql::insert_events(m, &self.shape, given, repeated);
+        let text = || sql::insert_events(m, &self.shape, rules, given, repeated);
         let new = || Rc::new(Statement::new(text(), types.to_vec(), true));
         Rc::clone(statements.entry((given, repeated)).or_insert_with(new))
     }

@@ -1,7 +1,7 @@
 //! From the names of a mapping to relations, columns and ranks of this database.
 
 use super::kind::{Kind, status_column};
-use super::log_rules::LogRules;
+use super::log_rules::needs_message;
 use super::mapping::Mapping;
 use super::sql::{Shape, Types};
 use super::{Side, Table};
@@ -313,9 +313,10 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
     }
     types.error_code_required = m.error_code.as_deref().is_some_and(|c| is_required(messages, c));
     types.error_message_required = m.error_message.as_deref().is_some_and(|c| is_required(messages, c));
-    let rules = LogRules::of(mapping, messages, log)?;
     // The provider's id is a text.
     let sid_is_key = p.sid.is_none() && key.is_text();
+    let found_by =
+        if sid_is_key && needs_message(mapping, messages, log)? { Some(m.key.clone()) } else { p.sid.clone() };
     let shape = Shape {
         messages: relation_name(messages.oid),
         log: relation_name(log.oid),
@@ -327,8 +328,7 @@ pub fn columns(mapping: &Mapping, messages: &Table, log: &Table) -> Result<Colum
         key_collation: collate_clause(collation),
         labels: log_status == StatusOids::get()?.enum_type,
         final_column: final_column(mapping, messages),
-        found_by: p.sid.clone().or_else(|| (sid_is_key && rules.needs_message).then(|| m.key.clone())),
-        rules,
+        found_by,
         types,
     };
     Ok(Columns { key, shape, stored: stored(mapping, messages) })

@@ -6,7 +6,6 @@ mod answers;
 mod log;
 mod polling;
 
-use super::log_rules::LogRules;
 use super::mapping::Mapping;
 use crate::key::quote;
 use crate::status::Milestone;
@@ -42,7 +41,6 @@ pub struct Shape {
     /// The column of messages by which callbacks find theirs, where the log can't take them without: the provider's id,
     /// where the log goes by another key, or that key.
     pub found_by: Option<String>,
-    pub rules: LogRules,
     pub types: Types,
 }
 

@@ -129,10 +129,18 @@ pub fn due(pairs: &Pairs, terms: &Terms, troubles: &mut Troubles) -> Vec<Due> {
 
 /// The first of them, as `due()` has them: by turn, then the most urgent.
 fn in_turn(mut all: Vec<Due>, most: i32) -> Vec<Due> {
-    let urgency = |d: &Due| (d.turn, !d.wanted, d.checked, d.sent.map(|s| s.0));
-    all.sort_by(|a, b| urgency(a).cmp(&urgency(b)).then_with(|| a.key.cmp(&b.key)));
+    fn order(d: &Due) -> impl Ord {
+        (d.turn, urgency(d.wanted, d.checked, d.sent.map(|s| s.0), &d.key))
+    }
+    all.sort_by(|a, b| order(a).cmp(&order(b)));
     all.truncate(most.unsigned_abs() as usize);
     all
+}
+
+/// What orders messages of several tables as the SQL does those of one, by its `URGENCY`: whether somebody asked for it by
+/// hand, when it was last asked about, from when it was sent, and its key.
+pub fn urgency(wanted: bool, checked: Option<Time>, began: Option<Time>, key: &str) -> impl Ord {
+    (!wanted, checked, began, key)
 }
 
 /// Reads the columns of `take_due`.

@@ -52,7 +52,7 @@ fn twilio_callback(args: &Args) -> Result<Option<Datum>> {
         (Some(verdict), _) => verdict,
         (None, Stored { waiting: 1.., .. }) if is_known => Verdict::Unmatched,
         (None, Stored { waiting: 1.., .. }) => Verdict::Unrecognized,
-        (None, Stored { logged: 0, .. }) if pair.plans.shape.rules.once.is_some() => Verdict::Duplicate,
+        (None, Stored { logged: 0, .. }) if pair.log_rules()?.once.is_some() => Verdict::Duplicate,
         // A trigger of the log's owner's had it left out.
         (None, Stored { logged: 0, .. }) => return Ok(None),
         _ => {

@@ -4,12 +4,13 @@ use super::log::insert;
 use super::polling::set_checks;
 use super::{Shape, read_text, read_time, write_time};
 use crate::key::quote;
+use crate::pair::log_rules::LogRules;
 use crate::pair::mapping::Mapping;
 
 /// Writes events into the log: keys `$1`, words `$2`, event_at `$3`, error_code `$4`, error_message `$5`, payload `$6`,
 /// provider `$7`, source `$8`, created_at `$9`, all arrays. Only columns that are `given` are named. (`unnest` of several
 /// arrays is always PostgreSQL's own, and must not be qualified.) What the log has already is left out, or refused.
-pub fn insert_events(m: &Mapping, shape: &Shape, given: [bool; 9], repeated: Repeated) -> String {
+pub fn insert_events(m: &Mapping, shape: &Shape, rules: &LogRules, given: [bool; 9], repeated: Repeated) -> String {
     // A log that holds labels has no place for a word that is none.
     let known = if shape.labels { " WHERE msgstatus.parse_status(k.status, k.provider) IS NOT NULL" } else { "" };
     let from = format!(
@@ -19,8 +20,8 @@ pub fn insert_events(m: &Mapping, shape: &Shape, given: [bool; 9], repeated: Rep
          AS e(key, status, event_at, error_code, error_message, payload, provider, source, created_at)",
         shape.key_type,
     );
-    let insert = insert(m, shape, given, &shape.rules.defaults, &from);
-    match &shape.rules.once {
+    let insert = insert(m, shape, given, &rules.defaults, &from);
+    match &rules.once {
         Some(columns) if repeated == Repeated::LeftOut => format!("{insert} ON CONFLICT ({columns}) DO NOTHING"),
         _ => insert,
     }

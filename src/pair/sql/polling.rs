@@ -201,7 +201,7 @@ impl Due {
 /// it was sent, by which the lists of several tables become one.
 pub fn list_due(part: String) -> String {
     format!(
-        "SELECT d.messages, d.message_key, d.sid, d.status, d.age, d.check_count, d.last_checked_at, d.schedule, \
+        "SELECT d.message_key, d.sid, d.status, d.check_count, d.last_checked_at, d.schedule, \
          pg_catalog.format('%s, %s, %s', d.status, \
          coalesce(pg_catalog.date_trunc('minute', d.age)::pg_catalog.text OPERATOR(pg_catalog.||) ' old', 'of unknown age'), \
          CASE WHEN d.last_checked_at IS NOT NULL THEN pg_catalog.format('checks: %s, the last %s ago', d.check_count, \
