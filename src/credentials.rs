@@ -15,6 +15,7 @@ use crate::gucs::{self, Secret};
 use crate::twilio::account::{Accounts, is_account};
 use crate::twilio::client::base_url;
 use file::Secrets;
+use pgrx::pg_sys::{self, Oid};
 use secrecy::{ExposeSecret, SecretString};
 use signers::Signers;
 use std::path::Path;
@@ -39,9 +40,9 @@ pub fn ready() -> Result<Accounts> {
 /// The accounts that there are credentials for.
 fn accounts() -> Result<Accounts> {
     if let Some(file) = gucs::credentials_file() {
-        let accounts = Secrets::read(Path::new(&file)).map_err(bad_file)?.accounts;
+        let accounts = Secrets::read(Path::new(&file)).map_err(|why| bad_file(&file, &why))?.accounts;
         if accounts.is_empty() {
-            return Err(Fault::new(Code::BadCredentials, format!("credentials file {file} has no account"), HINT));
+            return Err(bad_file(&file, "has no account"));
         }
         return Ok(accounts);
     }
@@ -106,10 +107,16 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.trim().is_empty())
 }
 
-fn bad_file(why: String) -> Fault {
+/// What is wrong with the file. Where it is, is said to those who may see the setting.
+fn bad_file(path: &str, why: &str) -> Fault {
+    // SAFETY: catalog look-ups for the current role, in a transaction.
+    let may_know =
+        unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), Oid::from(pg_sys::ROLE_PG_READ_ALL_SETTINGS)) };
+    let file =
+        if may_know { format!("credentials file {path}") } else { "the file of msgstatus.credentials_file".into() };
     Fault::new(
         Code::BadCredentials,
-        why,
+        format!("{file} {why}"),
         "The file has one table per Account SID, and nobody but the server's user may have access to it: chmod 0600.",
     )
 }
@@ -117,7 +124,7 @@ fn bad_file(why: String) -> Fault {
 /// Whose signatures a file vouches for. Its being unusable says nothing of whoever sent a request: for a web handler that is
 /// an error of the server's.
 fn signers(file: &str) -> Result<Rc<Signers>> {
-    signers::of_file(Path::new(file)).map_err(|why| Fault { code: Code::NotReady, ..bad_file(why) })
+    signers::of_file(Path::new(file)).map_err(|why| Fault { code: Code::NotReady, ..bad_file(file, &why) })
 }
 
 /// The error for an account without credentials.

@@ -54,21 +54,19 @@ impl Several {
 }
 
 impl Secrets {
-    /// Reads a file. What is wrong with it is said without a word of what is in it.
+    /// Reads a file. What is wrong with it is said as what the file does or is, and without a word of what is in it.
     pub fn read(path: &Path) -> Result<Secrets, String> {
-        let shown = path.display();
-        let mut file =
-            std::fs::File::open(path).map_err(|e| format!("credentials file {shown} can't be opened: {e}"))?;
-        let about = file.metadata().map_err(|e| format!("credentials file {shown} can't be looked at: {e}"))?;
+        let mut file = std::fs::File::open(path).map_err(|e| format!("can't be opened: {e}"))?;
+        let about = file.metadata().map_err(|e| format!("can't be looked at: {e}"))?;
         // SAFETY: the call has no preconditions.
         let me = unsafe { libc::geteuid() };
         private(about.uid(), about.permissions().mode(), about.is_file(), me)
-            .map_err(|why| format!("credentials file {shown} is refused: {why}"))?;
+            .map_err(|why| format!("is refused: {why}"))?;
         // Room for all of it, as a text that grows leaves copies behind.
         let mut text = Zeroizing::new(String::with_capacity(about.len().min(LARGEST) as usize + 1));
         let read = file.by_ref().take(LARGEST).read_to_string(&mut text);
-        read.map_err(|e| format!("credentials file {shown} can't be read: {}", e.kind()))?;
-        Secrets::parse(&text).map_err(|why| format!("credentials file {shown}: {why}"))
+        read.map_err(|e| format!("can't be read: {}", e.kind()))?;
+        Secrets::parse(&text).map_err(|why| format!("is of no use: {why}"))
     }
 
     fn parse(text: &str) -> Result<Secrets, String> {

@@ -91,7 +91,7 @@ pub fn of_file(path: &Path) -> Result<Rc<Signers>, String> {
     }
     KEPT.set(None);
     let secrets = Secrets::read(path)?;
-    let signers = Rc::new(Signers::of(&secrets).ok_or("there is no memory for the credentials file")?);
+    let signers = Rc::new(Signers::of(&secrets).ok_or("can't be kept: there is no memory")?);
     if let Some(state) = state.filter(State::is_at_rest) {
         KEPT.set(Some((state, Rc::clone(&signers))));
     }

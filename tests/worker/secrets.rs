@@ -308,7 +308,19 @@ fn a_file_vouches_for_callbacks() {
     assert_eq!(alone.expect("a verdict").as_deref(), Some("duplicate"));
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("permissions");
     let (code, text) = signed::whatsapp(&mut client, "SM1", "of the environment").expect_err("an open file");
-    assert!(code == "55000" && text.contains("0600"), "{text}");
+    assert!(code == "55000" && text.contains("0600") && text.contains(&file), "{text}");
+    // Where the file is, only those are told who may see the setting.
+    client
+        .batch_execute(
+            "CREATE ROLE hook; GRANT USAGE ON SCHEMA msgstatus TO hook;
+             GRANT EXECUTE ON FUNCTION msgstatus.whatsapp_callback(bytea, text, regclass) TO hook; SET ROLE hook",
+        )
+        .expect("a role");
+    let (code, text) = signed::whatsapp(&mut client, "SM1", "of the environment").expect_err("an open file");
+    assert!(code == "55000" && text.contains("0600") && !text.contains(&file), "{text}");
+    client.batch_execute("RESET ROLE; GRANT pg_read_all_settings TO hook; SET ROLE hook").expect("a right");
+    let (_, text) = signed::whatsapp(&mut client, "SM1", "of the environment").expect_err("an open file");
+    assert!(text.contains(&file), "{text}");
     assert!(!server.log().contains("secret-"));
 }
 
