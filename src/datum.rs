@@ -132,6 +132,15 @@ impl<const N: usize> Columns<N> {
         self.columns.iter().all(Vec::is_empty)
     }
 
+    /// The types and values of the only row, if it is the only one.
+    pub fn single(&self) -> Option<([Oid; N], [Option<Datum>; N])> {
+        let row = self.columns.each_ref().map(|column| match column[..] {
+            [value] => Some(value),
+            _ => None,
+        });
+        row.iter().all(Option::is_some).then(|| (self.types, row.map(Option::flatten)))
+    }
+
     /// The types of the arrays.
     pub fn types(&self) -> [Oid; N] {
         self.types.map(array_of)

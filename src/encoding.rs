@@ -15,7 +15,8 @@ fn is_plain() -> bool {
 /// A text of the database in Rust's encoding.
 pub fn from_server(text: &[u8]) -> String {
     if is_plain() || text.is_ascii() {
-        return String::from_utf8_lossy(text).into_owned();
+        // Nearly always valid, which is found out faster than what is not is replaced.
+        return std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text).into_owned(), str::to_owned);
     }
     // SAFETY: converts as many bytes as there are; gives a palloc'd string with a NUL behind it.
     unsafe {

@@ -5,7 +5,7 @@ mod tests {
     use crate::fold::{Event, Fold, Ranks};
     use crate::pair::log_rules::LogRules;
     use crate::pair::mapping::{LogColumns, Mapping, MessageColumns, OnRegression, PollColumns};
-    use crate::pair::sql::{self, Lock, Repeated, Shape, Types};
+    use crate::pair::sql::{self, Insert, Lock, Repeated, Shape, Types};
     use crate::poll::schedule::Schedule;
     use crate::status::words::{PROVIDERS, Provider};
     use crate::status::{DEFAULT_RANKS, Status};
@@ -282,6 +282,8 @@ mod tests {
             ],
             from: named("01:00:00"),
         };
+        let all = Insert { given: [true; 9], single: false, repeated: Repeated::Refused };
+        let few = Insert { given: std::array::from_fn(|i| i < 2), repeated: Repeated::LeftOut, ..all };
         let statements = [
             ("take_due", sql::take_due(sql::select_due(&m, &shape, &schedule))),
             ("list_due", sql::list_due(sql::select_due(&m, &shape, &Schedule::default()))),
@@ -293,8 +295,9 @@ mod tests {
             ("select_statuses", sql::select_statuses(&m, &shape)),
             ("lock_answered", sql::lock_answered(&m, &shape)),
             ("keep_books", sql::keep_books(&m, &shape).unwrap_or_default()),
-            ("insert_events", sql::insert_events(&m, &shape, &rules, [true; 9], Repeated::Refused)),
-            ("insert_few", sql::insert_events(&m, &shape, &rules, std::array::from_fn(|i| i < 2), Repeated::LeftOut)),
+            ("insert_events", sql::insert_events(&m, &shape, &rules, all)),
+            ("insert_few", sql::insert_events(&m, &shape, &rules, few)),
+            ("insert_single", sql::insert_events(&m, &shape, &rules, Insert { single: true, ..few })),
             ("select_keys_by_sid", sql::select_keys_by_sid(&m, &shape).unwrap_or_default()),
             ("select_unknown", sql::select_unknown(&m, &shape).unwrap_or_default()),
         ];

@@ -4,7 +4,7 @@ use crate::datum::{Columns, text_datum};
 use crate::encoding::to_server_lossy;
 use crate::errors::Result;
 use crate::fold::Time;
-use crate::pair::sql::Repeated;
+use crate::pair::sql::{Insert, Repeated};
 use crate::pair::{Pair, sql};
 use crate::poll::claim::text_array;
 use crate::session::{Rights, is_restricted_on};
@@ -56,11 +56,15 @@ pub fn write(pair: &Pair, rows: &[LogRow], repeated: Repeated) -> Result<usize> 
     if rows.is_empty() {
         return Ok(0);
     }
-    let statement = pair.plans.insert_events(&pair.mapping, pair.log_rules()?, (given, repeated), &columns.types());
+    // A single one is given as it is: that is the webhook of every day, and arrays take time.
+    let single = columns.single();
+    let (types, values) = single.unwrap_or_else(|| (columns.types(), columns.arrays()));
+    let what = Insert { given, single: single.is_some(), repeated };
+    let statement = pair.plans.insert_events(&pair.mapping, pair.log_rules()?, what, &types);
     at_once(pair, || {
         let _owner = Rights::Owner.on(&pair.log);
         let spi = Spi::connect()?;
-        Ok(spi.run(statement.plan()?, &columns.arrays())?.len())
+        Ok(spi.run(statement.plan()?, &values)?.len())
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::log_rules::LogRules;
 use super::mapping::Mapping;
-use super::sql::{self, Lock, Repeated, Shape, Write};
+use super::sql::{self, Insert, Lock, Shape, Write};
 use crate::datum::array_of;
 use crate::errors::Result;
 use crate::key::KeyType;
@@ -36,9 +36,6 @@ impl Statement {
     }
 }
 
-/// Which columns of the log an INSERT names, and what becomes of repeated rows.
-type Inserted = ([bool; 9], Repeated);
-
 /// Every statement of a pair. The texts come from [`sql`].
 pub struct Plans {
     pub shape: Shape,
@@ -61,7 +58,7 @@ pub struct Plans {
     pub select_waiting: Statement,
     /// By the columns that they write.
     update_many: RefCell<HashMap<u32, Rc<Statement>>>,
-    insert_events: RefCell<HashMap<Inserted, Rc<Statement>>>,
+    insert_events: RefCell<HashMap<Insert, Rc<Statement>>>,
     key: Oid,
     status: Oid,
 }
@@ -132,17 +129,11 @@ impl Plans {
         Ok(statement)
     }
 
-    /// The statement that writes events of which these things are given, from arrays of these types.
-    pub fn insert_events(
-        &self,
-        m: &Mapping,
-        rules: &LogRules,
-        (given, repeated): Inserted,
-        types: &[Oid],
-    ) -> Rc<Statement> {
+    /// The statement that writes events, from parameters of these types.
+    pub fn insert_events(&self, m: &Mapping, rules: &LogRules, what: Insert, types: &[Oid]) -> Rc<Statement> {
         let mut statements = self.insert_events.borrow_mut();
-        let text = || sql::insert_events(m, &self.shape, rules, given, repeated);
+        let text = || sql::insert_events(m, &self.shape, rules, what);
         let new = || Rc::new(Statement::new(text(), types.to_vec(), true));
-        Rc::clone(statements.entry((given, repeated)).or_insert_with(new))
+        Rc::clone(statements.entry(what).or_insert_with(new))
     }
 }

@@ -12,7 +12,7 @@ use crate::status::Milestone;
 use pgrx::pg_sys::{self, Oid};
 
 pub use answers::{
-    By, Repeated, insert_events, keep_books, lock_answered, select_asked, select_keys_by_sid, select_statuses,
+    By, Insert, Repeated, insert_events, keep_books, lock_answered, select_asked, select_keys_by_sid, select_statuses,
     select_waiting, select_waiting_sids,
 };
 pub use log::{insert_event, select_history, select_keys, select_log, select_unmatched, select_unrecognized};

@@ -41,13 +41,13 @@ fn twilio_callback(args: &Args) -> Result<Option<Datum>> {
     }
     let events = edge::twilio::parse(&body).map_err(|Refusal(why)| not_one_of("Twilio", &why))?;
     let Some(event) = events.first() else { return Ok(None) };
+    let is_known = Provider::TWILIO.parse(event.status.as_bytes()).is_some();
     let pair = pair(args.oid(3))?;
     let mut stored = Stored::default();
     let verdict = verdict_on(pair.messages.oid, || {
-        stored = store(&pair, "twilio", std::slice::from_ref(event))?;
+        stored = store(&pair, "twilio", events)?;
         Ok(())
     })?;
-    let is_known = Provider::TWILIO.parse(event.status.as_bytes()).is_some();
     let verdict = match (verdict, stored) {
         (Some(verdict), _) => verdict,
         (None, Stored { waiting: 1.., .. }) if is_known => Verdict::Unmatched,
@@ -80,7 +80,7 @@ fn whatsapp_callback(args: &Args) -> Result<Option<Datum>> {
     if events.is_empty() {
         return Ok(Some(Datum::from(0i64)));
     }
-    let stored = store(&pair(args.oid(2))?, "whatsapp", &events)?;
+    let stored = store(&pair(args.oid(2))?, "whatsapp", events)?;
     Ok(Some(Datum::from((stored.logged + stored.waiting) as i64)))
 }
 
@@ -150,7 +150,7 @@ struct Stored {
     waiting: usize,
 }
 
-fn store(pair: &Rc<Pair>, provider: &'static str, events: &[Event]) -> Result<Stored> {
+fn store(pair: &Rc<Pair>, provider: &'static str, events: Vec<Event>) -> Result<Stored> {
     if pair.mapping.l.provider.is_none() && !pair.log_holds_labels && pair.mapping.provider != provider {
         return Err(Fault::new(
             Code::NotReady,
@@ -168,7 +168,7 @@ fn store(pair: &Rc<Pair>, provider: &'static str, events: &[Event]) -> Result<St
             "Attach again and say which column holds it, as in columns => '{\"sid\": \"twilio_sid\"}'.",
         ));
     }
-    let events: Vec<Event> = events.iter().cloned().map(Event::storable).collect();
+    let events: Vec<Event> = events.into_iter().map(Event::storable).collect();
     let reader = Provider::named(provider.as_bytes());
     let keys = waiting::keys(pair, &events.iter().map(|e| e.sid.clone()).collect::<Vec<_>>())?;
     let (mut rows, mut early, mut unknown) = (Vec::new(), Vec::new(), Vec::new());

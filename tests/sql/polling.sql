@@ -231,6 +231,16 @@ INSERT INTO app.log (sid, status, org_id)
         e(key, status, event_at, error_code, error_message, payload, provider, source, created_at)
     LEFT JOIN ONLY app.messages m ON m.id OPERATOR(pg_catalog.=) e.key ON CONFLICT (sid, status) DO NOTHING;
 
+-- insert_single
+INSERT INTO app.log (sid, status, org_id)
+    SELECT e.key, e.status, m.organisation
+    FROM (SELECT k.key::pg_catalog.int8, k.status, k.event_at, k.error_code, k.error_message,
+        k.payload::pg_catalog.jsonb, k.provider, k.source, k.created_at
+    FROM (VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9))
+        AS k(key, status, event_at, error_code, error_message, payload, provider, source, created_at)) AS
+        e(key, status, event_at, error_code, error_message, payload, provider, source, created_at)
+    LEFT JOIN ONLY app.messages m ON m.id OPERATOR(pg_catalog.=) e.key ON CONFLICT (sid, status) DO NOTHING;
+
 -- select_keys_by_sid
 SELECT m."Sid"::pg_catalog.text, m.id::pg_catalog.text
     FROM ONLY app.messages m

@@ -7,22 +7,34 @@ use crate::key::quote;
 use crate::pair::log_rules::LogRules;
 use crate::pair::mapping::Mapping;
 
+/// An INSERT into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Insert {
+    /// Which columns it names, by the numbers of their parameters less one. The others get their defaults.
+    pub given: [bool; 9],
+    /// Its parameters are the values of one event, not arrays of those of many.
+    pub single: bool,
+    pub repeated: Repeated,
+}
+
 /// Writes events into the log: keys `$1`, words `$2`, event_at `$3`, error_code `$4`, error_message `$5`, payload `$6`,
-/// provider `$7`, source `$8`, created_at `$9`, all arrays. Only columns that are `given` are named. (`unnest` of several
-/// arrays is always PostgreSQL's own, and must not be qualified.) What the log has already is left out, or refused.
-pub fn insert_events(m: &Mapping, shape: &Shape, rules: &LogRules, given: [bool; 9], repeated: Repeated) -> String {
+/// provider `$7`, source `$8`, created_at `$9`. (`unnest` of several arrays is always PostgreSQL's own, and must not be
+/// qualified.)
+pub fn insert_events(m: &Mapping, shape: &Shape, rules: &LogRules, what: Insert) -> String {
     // A log that holds labels has no place for a word that is none.
     let known = if shape.labels { " WHERE msgstatus.parse_status(k.status, k.provider) IS NOT NULL" } else { "" };
+    let parameters = "($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let given = if what.single { format!("(VALUES {parameters})") } else { format!("unnest{parameters}") };
     let from = format!(
         "(SELECT k.key::{}, k.status, k.event_at, k.error_code, k.error_message, k.payload::pg_catalog.jsonb, \
-         k.provider, k.source, k.created_at FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         k.provider, k.source, k.created_at FROM {given} \
          AS k(key, status, event_at, error_code, error_message, payload, provider, source, created_at){known}) \
          AS e(key, status, event_at, error_code, error_message, payload, provider, source, created_at)",
         shape.key_type,
     );
-    let insert = insert(m, shape, given, &rules.defaults, &from);
+    let insert = insert(m, shape, what.given, &rules.defaults, &from);
     match &rules.once {
-        Some(columns) if repeated == Repeated::LeftOut => format!("{insert} ON CONFLICT ({columns}) DO NOTHING"),
+        Some(columns) if what.repeated == Repeated::LeftOut => format!("{insert} ON CONFLICT ({columns}) DO NOTHING"),
         _ => insert,
     }
 }
