@@ -2,7 +2,7 @@
 
 use super::event::{Event, Parsed, error, field, form, refuse};
 use crate::twilio::account::is_account;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What every request of Twilio's to an application says.
 const ACCOUNT: [&str; 2] = ["AccountSid", "ParentAccountSid"];
@@ -11,18 +11,20 @@ const ACCOUNT: [&str; 2] = ["AccountSid", "ParentAccountSid"];
 const LONGEST_ACCOUNT: usize = 64;
 
 /// Whose request it is, as its body says: with this account's token it has to be signed.
-pub fn account(body: &str) -> Option<String> {
-    let mut fields = url::form_urlencoded::parse(body.trim().as_bytes());
-    let sid = fields.find(|(name, _)| name == ACCOUNT[0])?.1.trim().to_owned();
-    (is_account(&sid) && sid.len() <= LONGEST_ACCOUNT).then_some(sid)
+pub fn account(fields: &Map<String, Value>) -> Option<&str> {
+    field(fields, ACCOUNT[0]).filter(|sid| is_account(sid) && sid.len() <= LONGEST_ACCOUNT)
 }
 
-/// Reads the raw body of a callback. Parameters that are not known are kept.
+/// Reads the raw body of a callback.
+pub fn parse(body: &str) -> Parsed {
+    read(form(body))
+}
+
+/// Reads its fields. Those that are not known are kept.
 ///
 /// It gives no time: a callback has none, and RawDlrDoneDate is in nobody knows which time zone. Requests that are no status
 /// of a message (an inbound one, a call's, an alert) give nothing.
-pub fn parse(body: &str) -> Parsed {
-    let fields = form(body);
+pub fn read(fields: Map<String, Value>) -> Parsed {
     let get = |name: &str| field(&fields, name);
     let sid = get("MessageSid").or_else(|| get("SmsSid")).or_else(|| get("SmsMessageSid"));
     let Some(sid) = sid else {

@@ -5,7 +5,7 @@
 
 use crate::commit;
 use crate::credentials;
-use crate::edge::event::{Event, Refusal};
+use crate::edge::event::{Event, Refusal, form};
 use crate::edge::{self, signature};
 use crate::encoding::{from_server, warn};
 use crate::errors::{Code, Fault, Result};
@@ -28,18 +28,19 @@ crate::sql_function!(msgstatus_whatsapp_callback, pg_finfo_msgstatus_whatsapp_ca
 fn twilio_callback(args: &Args) -> Result<Option<Datum>> {
     let url = needed(args.string(0), "url")?;
     let body = from_server(&body(args, 1, LARGEST_FORM)?);
-    let account = edge::twilio::account(&body).unwrap_or_default();
+    let fields = form(&body);
+    let account = edge::twilio::account(&fields).unwrap_or_default();
     let Some(signature) = args.string(2) else { return Err(unsigned("X-Twilio-Signature")) };
     let is_signed = |token: &str| signature::is_twilios(token, &url, &body, &signature);
-    if !credentials::is_signed_by_account(&account, is_signed)? {
+    if !credentials::is_signed_by_account(account, is_signed)? {
         return Err(forged("Twilio")
-            .detail(format!("It was checked for {} and {}.", named(&account), signature::shown(&url)))
+            .detail(format!("It was checked for {} and {}.", named(account), signature::shown(&url)))
             .hint(
                 "The URL has to be the one that Twilio was given (behind a proxy not the one that reached the application), \
                  the body the raw one, and the auth token the account's primary one.",
             ));
     }
-    let events = edge::twilio::parse(&body).map_err(|Refusal(why)| not_one_of("Twilio", &why))?;
+    let events = edge::twilio::read(fields).map_err(|Refusal(why)| not_one_of("Twilio", &why))?;
     let Some(event) = events.first() else { return Ok(None) };
     let is_known = Provider::TWILIO.parse(event.status.as_bytes()).is_some();
     let pair = pair(args.oid(3))?;
