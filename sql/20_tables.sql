@@ -74,9 +74,13 @@ CREATE FUNCTION msgstatus.poll_schedule_trigger() RETURNS trigger
     SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    gone text := CASE WHEN TG_OP <> 'INSERT' THEN OLD.schedule END;
-    come text := CASE WHEN TG_OP <> 'DELETE' THEN NEW.schedule END;
+    gone text := CASE WHEN TG_OP IN ('UPDATE', 'DELETE') THEN OLD.schedule END;
+    come text := CASE WHEN TG_OP IN ('INSERT', 'UPDATE') THEN NEW.schedule END;
 BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        RAISE EXCEPTION 'msgstatus.poll_schedule can''t be truncated: the built-in schedules are in it'
+            USING ERRCODE = '42501', HINT = 'Delete the schedules of your own with DELETE.';
+    END IF;
     IF gone IN ('stuck', 'eager') OR come IN ('stuck', 'eager') THEN
         RAISE EXCEPTION 'poll schedule "%" is built in and can''t be changed', coalesce(gone, come)
             USING ERRCODE = '42501', HINT = 'Add a schedule of your own with INSERT and attach with it.';
@@ -94,6 +98,10 @@ COMMENT ON FUNCTION msgstatus.poll_schedule_trigger() IS
     'keeps the built-in schedules as they are, and those in use from being deleted';
 CREATE TRIGGER poll_schedule_changed AFTER INSERT OR UPDATE OR DELETE ON msgstatus.poll_schedule
     FOR EACH ROW EXECUTE FUNCTION msgstatus.poll_schedule_trigger();
+CREATE TRIGGER poll_schedule_emptied BEFORE TRUNCATE ON msgstatus.poll_schedule
+    FOR EACH STATEMENT EXECUTE FUNCTION msgstatus.poll_schedule_trigger();
+COMMENT ON TRIGGER poll_schedule_emptied ON msgstatus.poll_schedule IS
+    'refuses TRUNCATE: the built-in schedules are in this table';
 COMMENT ON TRIGGER poll_schedule_changed ON msgstatus.poll_schedule IS
     'keeps the built-in schedules as they are, and those in use from being deleted';
 

@@ -7,8 +7,8 @@ CREATE FUNCTION msgstatus.error_code_trigger() RETURNS trigger
     AS $function$
 BEGIN
     -- As describe_error looks for them.
-    NEW.code := btrim(NEW.code);
-    NEW.provider := lower(btrim(NEW.provider));
+    NEW.code := btrim(NEW.code, E' \t\r\n');
+    NEW.provider := lower(btrim(NEW.provider, E' \t\r\n'));
     -- A dump holds edited rows and says so; the row that came with the extension makes way for them.
     IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND NEW.edited THEN
         DELETE FROM msgstatus.error_code e
@@ -31,16 +31,17 @@ CREATE FUNCTION msgstatus.describe_error(code text, message text DEFAULT NULL, p
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
     AS $function$
-SELECT CASE WHEN code IS NOT NULL THEN pg_catalog.concat_ws(' ',
+SELECT CASE WHEN $1 IS NOT NULL THEN pg_catalog.concat_ws(' ',
            coalesce(
                (SELECT pg_catalog.format('%s (%s error %s).', e.title, e.provider, e.code) || coalesce(' ' || e.advice, '')
                        || CASE WHEN e.retryable THEN ' Sending it again may help.' ELSE '' END
                   FROM msgstatus.error_code e
-                 WHERE e.code = pg_catalog.btrim($1) AND e.provider = pg_catalog.lower(pg_catalog.btrim(coalesce($3, 'twilio')))),
-               CASE WHEN pg_catalog.btrim($1) = '' THEN 'There is no error code.'
-                    ELSE pg_catalog.format('%s error %s, which the catalogue does not have.',
-                                           coalesce(nullif(pg_catalog.btrim($3), ''), 'twilio'), pg_catalog.btrim($1)) END),
-           'The provider said: ' || nullif(pg_catalog.btrim($2), '')) END
+                 WHERE e.code = said.code AND e.provider = pg_catalog.lower(said.provider)),
+               CASE WHEN said.code = '' THEN 'There is no error code.'
+                    ELSE pg_catalog.format('%s error %s, which the catalogue does not have.', said.provider, said.code) END),
+           'The provider said: ' || nullif(said.message, '')) END
+  FROM (SELECT pg_catalog.btrim($1, E' \t\r\n') AS code, pg_catalog.btrim($2, E' \t\r\n') AS message,
+               coalesce(nullif(pg_catalog.btrim($3, E' \t\r\n'), ''), 'twilio') AS provider) AS said
 $function$;
 COMMENT ON FUNCTION msgstatus.describe_error(text, text, text) IS
     'A sentence for people about an error code: what happened and what to do, from the catalogue error_code, and what the provider said. NULL for NULL; it fails for nothing.';

@@ -37,14 +37,13 @@ pub fn ready() -> Result<Accounts> {
     accounts()
 }
 
-/// The accounts that there are credentials for.
+/// The accounts that there are credentials for. A file that has none leaves it to the settings.
 fn accounts() -> Result<Accounts> {
     if let Some(file) = gucs::credentials_file() {
         let accounts = Secrets::read(Path::new(&file)).map_err(|why| bad_file(&file, &why))?.accounts;
-        if accounts.is_empty() {
-            return Err(bad_file(&file, "has no account"));
+        if !accounts.is_empty() {
+            return Ok(accounts);
         }
-        return Ok(accounts);
     }
     let (sid, token) = one_account()?;
     Ok(Accounts::one(sid, token))
@@ -66,16 +65,20 @@ fn one_account() -> Result<(String, SecretString)> {
     }
 }
 
-/// Is something signed with the auth token of this account? The only account that there is speaks for all.
+/// Is something signed with the auth token of this account? The only account that there is speaks for all. Accounts are those
+/// of the file if it has some, else that of the settings, else that of the environment.
 pub fn is_signed_by_account(account: &str, is_signed: impl Fn(&str) -> bool) -> Result<bool> {
-    let Some(file) = gucs::credentials_file() else {
+    let signers = gucs::credentials_file().map(|file| signers(&file)).transpose()?;
+    let Some(signers) = signers.filter(|signers| signers.has_accounts()) else {
         let (_, token) = one_account().map_err(|fault| Fault { code: Code::NotReady, ..fault })?;
         return Ok(is_signed(token.expose_secret()));
     };
-    signers(&file)?.account(account, is_signed).ok_or_else(|| {
+    signers.account(account, is_signed).ok_or_else(|| {
+        // Anybody may name an account that is not ours. That ours has no token is for us to mend.
+        let code = if signers.knows(account) { Code::NotReady } else { Code::BadCredentials };
         let account = if account.is_empty() { "an account that the body does not name" } else { account };
         Fault::new(
-            Code::BadCredentials,
+            code,
             format!("there is no auth token of {account}"),
             "Signatures are made with the auth token of the account, not with an API key: put auth_token into its table of \
              msgstatus.credentials_file.",

@@ -5,12 +5,14 @@
 //! |---|---|
 //! | [`address`] | addresses that may be shown |
 //! | [`event`] | what a parser gives |
+//! | [`json`] | JSON that somebody else wrote |
 //! | [`signature`] | who sent it: Twilio's and Meta's signatures |
 //! | [`time`] | times, in the formats that providers use |
 //! | [`twilio`], [`whatsapp`], … | one parser a provider, named as `parse_status` names it |
 
 pub mod address;
 pub mod event;
+pub mod json;
 pub mod signature;
 pub mod time;
 

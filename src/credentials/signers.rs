@@ -34,10 +34,23 @@ impl Signers {
         Some(Signers { accounts: accounts.names().map(by_name).collect(), apps: places.collect(), vault })
     }
 
-    /// Is something signed with one of the tokens of this account, or of the only one that there is? Nothing if that has none.
-    pub fn account(&self, sid: &str, is_signed: impl Fn(&str) -> bool) -> Option<bool> {
+    pub fn has_accounts(&self) -> bool {
+        !self.accounts.is_empty()
+    }
+
+    /// Is there something about this account? The only one that there is speaks for all.
+    pub fn knows(&self, sid: &str) -> bool {
+        self.speaking_for(sid).is_some()
+    }
+
+    fn speaking_for(&self, sid: &str) -> Option<&Vec<Range<usize>>> {
         let only = || if self.accounts.len() == 1 { self.accounts.values().next() } else { None };
-        self.any(self.accounts.get(sid).or_else(only)?, is_signed)
+        self.accounts.get(sid).or_else(only)
+    }
+
+    /// Is something signed with one of the tokens of this account? Nothing if there are none.
+    pub fn account(&self, sid: &str, is_signed: impl Fn(&str) -> bool) -> Option<bool> {
+        self.any(self.speaking_for(sid)?, is_signed)
     }
 
     /// Is it with the secret of one of the apps?

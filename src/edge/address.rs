@@ -11,8 +11,11 @@ pub fn masked(address: &str, hidden: char) -> String {
         Some(at) if is_channel(&address[..at]) => address.split_at(at + 1),
         _ => ("", address),
     };
-    let (name, domain) = rest.rfind('@').map_or((rest, ""), |at| rest.split_at(at));
-    let separates = |c: char| c.is_whitespace() || "+-().,/:;".contains(c);
+    // What stands behind a handle's @ is the handle (`@anna`), and a number is no domain.
+    let is_domain = |domain: &str| domain.bytes().any(|b| b == b'.' || b.is_ascii_alphabetic());
+    let mailbox = rest.rfind('@').map(|at| rest.split_at(at));
+    let (name, domain) = mailbox.filter(|(name, domain)| !name.is_empty() && is_domain(domain)).unwrap_or((rest, ""));
+    let separates = |c: char| c.is_whitespace() || "+-().,/:;@".contains(c);
     let count = name.chars().filter(|&c| !separates(c)).count();
     let (most_first, most_last) = if domain.is_empty() { (4, 4) } else { (1, 0) };
     let last = most_last.min(count.saturating_sub(3));
@@ -50,8 +53,13 @@ mod tests {
             ("anna@example.com", "a***@example.com"),
             ("sip:anna.b@example.com", "sip:a***.*@example.com"),
             ("bob@example.com", "***@example.com"),
-            ("@example.com", "@example.com"),
-            ("a@b@example.com", "***@example.com"),
+            ("telegram:@anna_smith", "telegram:@ann***mith"),
+            ("instagram:@anna.smith", "instagram:@an**.*mith"),
+            ("@+15551234567", "@+1555***4567"),
+            ("anna@15551234567", "anna@*******4567"),
+            ("sip:anna@10.0.0.1", "sip:a***@10.0.0.1"),
+            ("sip:1000@pbx", "sip:1***@pbx"),
+            ("a@b@example.com", "*@*@example.com"),
             ("messenger:1234567890123456", "messenger:1234********3456"),
             ("rcs:brand_agent", "rcs:bran***gent"),
             ("______________", "____******____"),

@@ -1,7 +1,7 @@
 //! AWS End User Messaging: events of messages, also as SNS and EventBridge wrap them, or one the other.
 
 use super::event::{Event, Parsed, error, object, refuse, text};
-use super::time;
+use super::{json, time};
 use serde_json::Value;
 
 /// Reads an event. What SNS says about subscriptions, inbound messages, calls and other events of the service give nothing.
@@ -10,7 +10,7 @@ pub fn parse(body: &Value) -> Parsed {
     if let Some(kind) = text(fields.get("Type")) {
         return match (kind.as_str(), fields.get("Message")) {
             ("SubscriptionConfirmation" | "UnsubscribeConfirmation", _) => Ok(Vec::new()),
-            ("Notification", Some(Value::String(message))) => match serde_json::from_str::<Value>(message) {
+            ("Notification", Some(Value::String(message))) => match json::read(message.as_bytes()) {
                 // One within another would be nobody's.
                 Ok(inner) if inner.is_object() && inner.get("Type").is_none() => parse(&inner),
                 _ => refuse("its Message holds no event"),
@@ -20,18 +20,25 @@ pub fn parse(body: &Value) -> Parsed {
     }
     if let Some(detail) = fields.get("detail") {
         return match text(fields.get("source")).as_deref() {
-            Some("aws.sms-voice") => Ok(event(detail).into_iter().collect()),
+            // Not all that it says is an event of its own.
+            Some("aws.sms-voice") if detail.get("eventType").is_none() => Ok(Vec::new()),
+            Some("aws.sms-voice") => of_service(detail),
             _ => refuse("its source is not aws.sms-voice"),
         };
     }
-    if fields.contains_key("inboundMessageId") {
+    of_service(body)
+}
+
+/// Reads what the service itself says.
+fn of_service(said: &Value) -> Parsed {
+    if said.get("inboundMessageId").is_some() {
         return Ok(Vec::new());
     }
-    match (text(fields.get("eventType")), text(fields.get("messageId"))) {
+    match (text(said.get("eventType")), text(said.get("messageId"))) {
         (None, _) => refuse("it has no eventType"),
         (Some(kind), None) if is_of_message(&kind) => refuse("it has no messageId"),
         (Some(_), None) => Ok(Vec::new()),
-        _ => Ok(event(body).into_iter().collect()),
+        _ => Ok(event(said).into_iter().collect()),
     }
 }
 

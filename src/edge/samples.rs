@@ -45,7 +45,7 @@ fn holds(said: &Value, wanted: &Value) -> bool {
             Value::Object(fields) => fields.values().any(|field| holds(field, wanted)),
             Value::String(text) => {
                 let decoded = BASE64.decode(text.split_whitespace().collect::<String>()).unwrap_or_default();
-                let inner = serde_json::from_str(text).or_else(|_| serde_json::from_slice::<Value>(&decoded));
+                let inner = serde_json::from_str(text).or_else(|_| super::json::read(&decoded));
                 inner.is_ok_and(|inner| inner.is_object() && holds(&inner, wanted))
             }
             _ => false,

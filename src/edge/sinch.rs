@@ -51,10 +51,30 @@ fn recipients(said: &Value) -> &[Value] {
 
 /// What is said of each recipient of a status, or of all of them if they are not named.
 fn payloads(said: &Value) -> Vec<Value> {
-    let of =
-        |recipient: &Value| json!({"status": said.get("status"), "code": said.get("code"), "recipients": [recipient]});
+    // What is no text, nobody knows the size of.
+    let scalar = |name: &str| said.get(name).filter(|value| !value.is_array() && !value.is_object());
+    let of = |recipient: &Value| json!({"status": scalar("status"), "code": scalar("code"), "recipients": [recipient]});
     match recipients(said) {
         [] => vec![said.clone()],
         recipients => recipients.iter().map(of).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_once_is_not_stored_for_each() {
+        let large = Value::from("x".repeat(20_000));
+        for (name, value) in
+            [("code", json!([large])), ("status", json!({"a": large})), ("code", json!({"a": [large]}))]
+        {
+            let mut said = json!({"status": "Delivered", "code": 0, "recipients": vec!["12025550143"; 500]});
+            said[name] = value;
+            let events = parse(&json!({"batch_id": "b", "statuses": [said]}));
+            let size = |events: &[Event]| events.iter().map(|event| event.payload.to_string().len()).sum::<usize>();
+            assert!(events.as_deref().is_ok_and(|events| size(events) < 100_000), "{name}");
+        }
     }
 }

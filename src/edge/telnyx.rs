@@ -11,7 +11,7 @@ pub fn parse(body: &Value) -> Parsed {
     let fields = object(body, "Telnyx")?;
     let Some(data) = fields.get("data") else { return refuse("it has no data") };
     let Some(kind) = text(data.get("event_type")) else { return refuse("its data has no event_type") };
-    if !matches!(kind.as_str(), "message.sent" | "message.finalized") {
+    if !matches!(kind.as_str(), "message.sent" | "message.finalized" | "message.read") {
         return Ok(Vec::new());
     }
     let said = data.get("payload");

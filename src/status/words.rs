@@ -100,6 +100,7 @@ const TELNYX: Words = &[
     ("sending", Sending),
     ("sent", Sent),
     ("delivered", Delivered),
+    ("read", Read),
     ("delivery_failed", Undelivered),
     ("expired", Undelivered),
     ("sending_failed", Failed),

@@ -6,6 +6,7 @@ use crate::edge::{self, signature};
 use crate::encoding::{from_server, to_server, to_server_lossy};
 use crate::errors::{Code, Fault, Result};
 use crate::function::Args;
+use crate::webhook::{self, LARGEST_JSON};
 use pgrx::pg_sys::{self, Datum};
 use serde_json::Value;
 
@@ -37,15 +38,15 @@ const RECEIPT: &str =
     "Pass the text of the deliver_sm: id:... sub:... dlvrd:... submit date:... done date:... stat:... err:... text:...";
 
 fn parse_twilio(args: &Args) -> Result<Option<Datum>> {
-    rows(args, "twilio", edge::twilio::parse(&args.string(0).unwrap_or_default()), FORM)
+    rows(args, "twilio", edge::twilio::parse(&raw(args)?), FORM)
 }
 
 fn parse_plivo(args: &Args) -> Result<Option<Datum>> {
-    rows(args, "plivo", edge::plivo::parse(&args.string(0).unwrap_or_default()), FORM)
+    rows(args, "plivo", edge::plivo::parse(&raw(args)?), FORM)
 }
 
 fn parse_smpp(args: &Args) -> Result<Option<Datum>> {
-    rows(args, "smpp", edge::smpp::parse(&args.string(0).unwrap_or_default()), RECEIPT)
+    rows(args, "smpp", edge::smpp::parse(&raw(args)?), RECEIPT)
 }
 
 fn parse_whatsapp(args: &Args) -> Result<Option<Datum>> {
@@ -76,10 +77,20 @@ fn parse_infobip(args: &Args) -> Result<Option<Datum>> {
     json_rows(args, "infobip", edge::infobip::parse)
 }
 
+/// More than any form or receipt.
+const LARGEST_TEXT: usize = 4 << 20;
+
+fn raw(args: &Args) -> Result<String> {
+    let body = args.text(0).unwrap_or_default();
+    webhook::no_larger_than(LARGEST_TEXT, &body)?;
+    Ok(from_server(&body))
+}
+
 fn json_rows(args: &Args, provider: &str, parse: impl FnOnce(&Value) -> Parsed) -> Result<Option<Datum>> {
     // SAFETY: these functions are declared with a jsonb argument.
     let text = args.get(0).map(|body| unsafe { jsonb_text(body) }).transpose()?.unwrap_or_default();
-    let parsed = match serde_json::from_str::<Value>(&from_server(&text)) {
+    webhook::no_larger_than(LARGEST_JSON, &text)?;
+    let parsed = match edge::json::read(from_server(&text).as_bytes()) {
         Ok(body) => parse(&body),
         // jsonb is JSON; so it is nested deeper than anything that a provider sends.
         Err(why) => Err(Refusal(format!("it can't be read: {why}"))),
@@ -126,6 +137,7 @@ fn texts<const N: usize>(args: &Args) -> Option<[String; N]> {
 }
 
 fn twilio_signature_valid(args: &Args) -> Result<Option<Datum>> {
+    webhook::no_larger_than(LARGEST_TEXT, &args.text(2).unwrap_or_default())?;
     let valid = texts(args).is_some_and(|[token, url, body, signature]: [String; 4]| {
         signature::is_twilios(&token, &url, &body, &signature)
     });

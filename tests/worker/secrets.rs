@@ -228,7 +228,15 @@ fn credentials_come_from_a_file_the_settings_or_the_environment() {
         (format!("msgstatus.twilio_account_sid={ACCOUNT}"), format!("msgstatus.twilio_auth_token={SECRET}"));
     server.start(&[&base, &account, &token]);
     assert_eq!(asked_as(&server), ACCOUNT);
-    // And the file before both.
+    // Where the file says nothing of Twilio, it leaves it to the settings.
+    let whatsapp = server.secret_file("whatsapp.toml", "[whatsapp]\napp_secret = 'of the app'\n");
+    server.start(&[&base, &account, &token, &format!("msgstatus.credentials_file={whatsapp}")]);
+    assert_eq!(asked_as(&server), ACCOUNT);
+    let mut client = server.connect("postgres");
+    let body = format!("MessageSid=SM1&MessageStatus=sent&AccountSid={ACCOUNT}");
+    signed::twilio(&mut client, "https://example.com/", &body, SECRET).expect("a verdict");
+    assert_eq!(signed::whatsapp(&mut client, "SM1", "of the app").expect("rows"), 1);
+    // Else the file goes before both.
     let file =
         server.secret_file("twilio.toml", &format!("[{ACCOUNT}]\napi_key = 'SK1'\napi_secret = 'secret-of-the-key'\n"));
     server.start(&[&base, &account, &token, &format!("msgstatus.credentials_file={file}")]);
@@ -273,16 +281,17 @@ fn a_file_vouches_for_callbacks() {
     for (account, secret) in [(key_and_token, "new"), (key_and_token, "old"), (token, "token")] {
         assert_eq!(called_back(account, secret).expect(account).as_deref(), Some("duplicate"), "{account}");
     }
-    for (account, secret, why) in [
-        (key_and_token, "secret-2", "signature"),
-        (key_and_token, "token", "signature"),
-        (key_and_token, "", "signature"),
-        (key, "secret-3", "no auth token"),
-        ("AC00000000000000000000000000000009", "token", "no auth token"),
-        ("", "token", "does not name"),
+    for (account, secret, expected, why) in [
+        (key_and_token, "secret-2", "28000", "signature"),
+        (key_and_token, "token", "28000", "signature"),
+        (key_and_token, "", "28000", "signature"),
+        // That is no fault of the request's.
+        (key, "secret-3", "55000", "no auth token"),
+        ("AC00000000000000000000000000000009", "token", "28000", "no auth token"),
+        ("", "token", "28000", "does not name"),
     ] {
         let (code, text) = called_back(account, secret).expect_err(account);
-        assert!(code == "28000" && text.contains(why), "{account}: {code} {text}");
+        assert!(code == expected && text.contains(why), "{account}: {code} {text}");
         assert!(!text.contains("secret-") && !text.contains("SK"), "{text}");
     }
     for secret in ["one", "two"] {

@@ -83,14 +83,20 @@ UNION ALL SELECT sid, status FROM msgstatus.parse_infobip('{"results": [{"messag
 SELECT * FROM msgstatus.parse_twilio('{"MessageSid": "SM1"}');
 SELECT * FROM msgstatus.parse_whatsapp('[]');
 SELECT * FROM msgstatus.parse_smpp('hello');
+SELECT * FROM msgstatus.parse_twilio(repeat('a=b&', 1100000));
+SELECT * FROM msgstatus.parse_whatsapp(to_jsonb(repeat('a', 17000000)));
+SELECT msgstatus.twilio_signature_valid('token', 'https://example.com', repeat('a=b&', 1100000), 'x');
 \set VERBOSITY terse
 
 -- Addresses.
-SELECT a, msgstatus.mask_address(a) AS masked FROM unnest(ARRAY['+15551234567', 'whatsapp:+447700900123', '72345', 'ACME', '', NULL]) AS a;
+SELECT a, msgstatus.mask_address(a) AS masked FROM unnest(ARRAY['+15551234567', 'whatsapp:+447700900123', '72345', 'ACME', 'john.doe@example.com',
+    'telegram:@anna_smith', '', NULL]) AS a;
 
 -- The catalogue: what it says of codes that it has, and of any other.
 SELECT msgstatus.describe_error('30003');
 SELECT msgstatus.describe_error(' 131049 ', 'Not sent', 'WhatsApp');
+SELECT msgstatus.describe_error(E'30003\r\n', E' \n', E' Twilio\n') = msgstatus.describe_error('30003') AS trimmed,
+       msgstatus.describe_error('30003', NULL, '') = msgstatus.describe_error('30003') AS nobody_is_twilio;
 SELECT msgstatus.describe_error('99999', 'Something odd'), msgstatus.describe_error('', '', ''), msgstatus.describe_error(NULL, 'x');
 SELECT count(*) FROM msgstatus.error_code e
  WHERE e.title = '' OR e.advice = '' OR length(msgstatus.describe_error(e.code, NULL, e.provider)) < 20 OR e.edited;

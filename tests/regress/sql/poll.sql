@@ -32,6 +32,7 @@ SELECT error_of($$INSERT INTO msgstatus.poll_schedule VALUES ('hourly', 'sent', 
 SELECT error_of($$INSERT INTO msgstatus.poll_schedule VALUES ('stuck', 'sent', '1 minute', '1 minute')$$);
 SELECT error_of($$UPDATE msgstatus.poll_schedule SET "interval" = '1 minute' WHERE schedule = 'eager'$$);
 SELECT error_of($$DELETE FROM msgstatus.poll_schedule$$);
+SELECT error_of($$TRUNCATE msgstatus.poll_schedule$$);
 INSERT INTO msgstatus.poll_schedule VALUES ('hourly', 'sent', '0', '1 hour'), ('hourly', 'sent', '1 day', NULL);
 SELECT msgstatus.attach('messages', 'delivery_log', poll => 'hourly');
 SELECT poll FROM msgstatus.tracked WHERE messages = 'messages'::regclass;

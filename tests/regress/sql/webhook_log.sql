@@ -152,6 +152,17 @@ SELECT called_back(said('c', 'sent'));
 INSERT INTO messages VALUES ('c');
 SELECT * FROM messages ORDER BY sid;
 SELECT count(*) FROM msgstatus.waiting_callback;
+-- What PostgreSQL quotes of a row that a constraint refuses is for those who may read the log.
+ALTER TABLE log ADD CHECK (status <> 'warning');
+\set VERBOSITY default
+\set SHOW_CONTEXT never
+SET ROLE regress_msgstatus_log;
+SELECT called_back(said('c', 'warning'));
+RESET ROLE;
+GRANT SELECT ON log TO regress_msgstatus_log;
+SET ROLE regress_msgstatus_log;
+SELECT called_back(said('c', 'warning'));
+RESET ROLE;
 
 SET client_min_messages = warning;
 DROP SCHEMA webhook_log CASCADE;
