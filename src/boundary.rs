@@ -162,14 +162,18 @@ pub fn outcome<T>(work: impl FnOnce() -> Result<T>) -> std::result::Result<T, Fa
     }
 }
 
-/// Does work for somebody who may not see the rows that PostgreSQL's errors quote in their DETAIL. The server's log has it.
+/// Does work for somebody who may not see what PostgreSQL's errors quote in their DETAIL: rows. The server's log has it.
 pub fn without_detail<T>(work: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
         if let Some(thrown) = payload.downcast_ref::<Thrown>() {
             // SAFETY: a copy of an error that PostgreSQL made, ours alone, which lives as long as this value.
             unsafe {
-                (*thrown.error).detail_log = (*thrown.error).detail;
-                (*thrown.error).detail = std::ptr::null_mut();
+                let error = &mut *thrown.error;
+                // Some have a longer one for the log.
+                if error.detail_log.is_null() {
+                    error.detail_log = error.detail;
+                }
+                error.detail = std::ptr::null_mut();
             }
         }
         resume_unwind(payload)

@@ -74,7 +74,7 @@ pub fn is_signed_by_account(account: &str, is_signed: impl Fn(&str) -> bool) -> 
         return Ok(is_signed(token.expose_secret()));
     };
     signers.account(account, is_signed).ok_or_else(|| {
-        // Anybody may name an account that is not ours. That ours has no token is for us to mend.
+        // That an account of the file has no token is for us to mend. Any other may be named by anybody.
         let code = if signers.knows(account) { Code::NotReady } else { Code::BadCredentials };
         let account = if account.is_empty() { "an account that the body does not name" } else { account };
         Fault::new(

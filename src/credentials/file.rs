@@ -78,6 +78,10 @@ impl Secrets {
                 "{place} is not of the form [AC...] with auth_token, or api_key and api_secret; or [whatsapp] with app_secret"
             )
         })?;
+        // It may be about to be written. The settings are not to speak for it meanwhile.
+        if entries.is_empty() {
+            return Err("it holds nothing".to_owned());
+        }
         let mut secrets = Secrets::default();
         for (name, entry) in entries {
             if name == WHATSAPP {
@@ -180,6 +184,8 @@ mod tests {
             "[whatsapp]\nauth_token = 'hush'\n".to_owned(),
             "[whatsapp]\napp_secret = []\n".to_owned(),
             "[whatsapp]\napp_secret = ' '\n".to_owned(),
+            "# nothing but a comment\n".to_owned(),
+            String::new(),
         ] {
             let why = Secrets::parse(&text).err().unwrap_or_default();
             assert!(!why.is_empty(), "{text}");

@@ -1,5 +1,7 @@
 //! Addresses that may be shown.
 
+use std::net::Ipv4Addr;
+
 /// The address with what tells one person from another hidden: its channel (`whatsapp:`) stays, the first four and the last
 /// four of its characters, less of a short one, but at least three are hidden. Of a mailbox (`sip:anna@example.com`) the domain
 /// stays, and of the name the first character at most.
@@ -11,11 +13,16 @@ pub fn masked(address: &str, hidden: char) -> String {
         Some(at) if is_channel(&address[..at]) => address.split_at(at + 1),
         _ => ("", address),
     };
-    // What stands behind a handle's @ is the handle (`@anna`), and a number is no domain.
-    let is_domain = |domain: &str| domain.bytes().any(|b| b == b'.' || b.is_ascii_alphabetic());
-    let mailbox = rest.rfind('@').map(|at| rest.split_at(at));
-    let (name, domain) = mailbox.filter(|(name, domain)| !name.is_empty() && is_domain(domain)).unwrap_or((rest, ""));
     let separates = |c: char| c.is_whitespace() || "+-().,/:;@".contains(c);
+    // What stands behind a handle's @ is the handle (`@anna`), and a telephone number is no domain.
+    let is_name = |name: &str| !name.chars().all(separates);
+    let is_domain = |domain: &str| {
+        let host = domain.split(':').next().unwrap_or_default();
+        !domain.contains(|c: char| c.is_whitespace() || c == '+')
+            && (host.contains(|c: char| c.is_ascii_alphabetic()) || host.parse::<Ipv4Addr>().is_ok())
+    };
+    let mailbox = rest.rfind('@').map(|at| rest.split_at(at));
+    let (name, domain) = mailbox.filter(|(name, at)| is_name(name) && is_domain(&at[1..])).unwrap_or((rest, ""));
     let count = name.chars().filter(|&c| !separates(c)).count();
     let (most_first, most_last) = if domain.is_empty() { (4, 4) } else { (1, 0) };
     let last = most_last.min(count.saturating_sub(3));
@@ -58,7 +65,13 @@ mod tests {
             ("@+15551234567", "@+1555***4567"),
             ("anna@15551234567", "anna@*******4567"),
             ("sip:anna@10.0.0.1", "sip:a***@10.0.0.1"),
+            ("sip:anna@10.0.0.1:5060", "sip:a***@10.0.0.1:5060"),
             ("sip:1000@pbx", "sip:1***@pbx"),
+            (" @anna_smith", " @ann***mith"),
+            ("telegram: @anna_smith", "telegram: @ann***mith"),
+            ("@@anna.smith", "@@an**.*mith"),
+            ("x@+1 555 123 4567 ext", "x@+1 55* *** ***7 ext"),
+            ("sip:+15551234567@555.123.4567", "sip:+1555*******@***.***.4567"),
             ("a@b@example.com", "*@*@example.com"),
             ("messenger:1234567890123456", "messenger:1234********3456"),
             ("rcs:brand_agent", "rcs:bran***gent"),

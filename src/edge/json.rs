@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-/// By this name serde_json hands numbers over, as they were written. As a name in somebody's object, it would make a number of
-/// that, or an error of the whole.
-const NUMBER: &str = "$serde_json::private::Number";
+/// By this name, and a `$`, serde_json hands numbers over as they were written. As a name in somebody's object, it would make a
+/// number of that, or an error of the whole.
+const NUMBER: &str = "serde_json::private::Number";
 
 /// Reads a body, or what one holds.
 pub fn read(body: &[u8]) -> serde_json::Result<Value> {
     match std::str::from_utf8(body) {
-        Ok(text) if text.contains(NUMBER) => parse(text.replace(NUMBER, "$serde_json::Number").as_bytes()),
+        Ok(text) if text.contains(NUMBER) => parse(text.replace(NUMBER, "serde_json::Number").as_bytes()),
         _ => parse(body),
     }
 }
@@ -46,8 +46,8 @@ mod tests {
 
     #[test]
     fn an_object_is_no_number() {
-        for value in ["x", "5"] {
-            let body = format!(r#"{{"a": {{"{NUMBER}": "{value}"}}, "b": 1.50}}"#);
+        for (dollar, value) in [("$", "x"), ("$", "5"), (r"\u0024", "5")] {
+            let body = format!(r#"{{"a": {{"{dollar}{NUMBER}": "{value}"}}, "b": 1.50}}"#);
             let text = read(body.as_bytes()).map(|read| read.to_string()).unwrap_or_default();
             assert_eq!(text, format!(r#"{{"a":{{"$serde_json::Number":"{value}"}},"b":1.50}}"#));
         }

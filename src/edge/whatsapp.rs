@@ -49,7 +49,7 @@ fn unwrapped(data: &str) -> Result<Value, Refusal> {
 
 /// Is a field what it is in webhooks about messages, or left out?
 fn is_usual(value: &Value, name: &str, usual: &str) -> bool {
-    text(value.get(name)).is_none_or(|said| said == usual)
+    text(value.get(name)).is_none_or(|said| said.eq_ignore_ascii_case(usual))
 }
 
 /// Of a payment for a message, and of a call, there are statuses too, some with the same words (`failed`): they say their type.

@@ -194,9 +194,9 @@ fn store(pair: &Rc<Pair>, provider: &'static str, events: Vec<Event>) -> Result<
             }
             Ok(())
         };
-        // As PostgreSQL has it for whoever inserts himself: columns of the log may be copies of the message's.
-        let log = pair.log.oid;
-        if resolve::may(log, pg_sys::ACL_SELECT) && resolve::sees_all(log) {
+        // PostgreSQL's own rule goes by who works, and that is the owner here: a constraint of either table quotes its row.
+        let may_read = |table: Oid| resolve::may(table, pg_sys::ACL_SELECT) && resolve::sees_all(table);
+        if may_read(pair.log.oid) && may_read(pair.messages.oid) {
             write()?;
         } else {
             boundary::without_detail(write)?;

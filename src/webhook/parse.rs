@@ -137,11 +137,9 @@ fn texts<const N: usize>(args: &Args) -> Option<[String; N]> {
 }
 
 fn twilio_signature_valid(args: &Args) -> Result<Option<Datum>> {
-    webhook::no_larger_than(LARGEST_TEXT, &args.text(2).unwrap_or_default())?;
-    let valid = texts(args).is_some_and(|[token, url, body, signature]: [String; 4]| {
-        signature::is_twilios(&token, &url, &body, &signature)
-    });
-    Ok(Some(Datum::from(valid)))
+    let Some([token, url, body, signature]) = texts::<4>(args) else { return Ok(Some(Datum::from(false))) };
+    webhook::no_larger_than(LARGEST_TEXT, body.as_bytes())?;
+    Ok(Some(Datum::from(signature::is_twilios(&token, &url, &body, &signature))))
 }
 
 fn whatsapp_signature_valid(args: &Args) -> Result<Option<Datum>> {

@@ -163,6 +163,20 @@ GRANT SELECT ON log TO regress_msgstatus_log;
 SET ROLE regress_msgstatus_log;
 SELECT called_back(said('c', 'warning'));
 RESET ROLE;
+-- Or the messages.
+ALTER TABLE messages ADD CHECK (status <> 'failed');
+SET ROLE regress_msgstatus_log;
+SELECT called_back(said('c', 'failed'));
+RESET ROLE;
+GRANT SELECT ON messages TO regress_msgstatus_log;
+SET ROLE regress_msgstatus_log;
+SELECT called_back(said('c', 'failed'));
+SELECT called_back(said('c', 'warning'));
+RESET ROLE;
+ALTER TABLE log ENABLE ROW LEVEL SECURITY;
+SET ROLE regress_msgstatus_log;
+SELECT called_back(said('c', 'warning'));
+RESET ROLE;
 
 SET client_min_messages = warning;
 DROP SCHEMA webhook_log CASCADE;
