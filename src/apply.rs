@@ -7,10 +7,12 @@
 mod decide;
 mod free;
 mod rows;
+mod told;
 
+use crate::boundary;
 use crate::datum::in_scratch;
-use crate::errors::Result;
-use crate::fold::{Fold, Join, Row, Verdict};
+use crate::errors::{Code, Result};
+use crate::fold::{Fold, Join, Row, Told, Verdict};
 use crate::key::Key;
 use crate::pair::Pair;
 use crate::pair::sql::Lock;
@@ -19,9 +21,11 @@ use crate::spi::Spi;
 use crate::status::Status;
 use crate::subtransaction::attempt;
 use indexmap::IndexMap;
+use pgrx::pg_sys;
 use rows::{AsOf, Found};
 
 pub use rows::{event_at as event_in, read_event};
+pub use told::Memory;
 
 /// Keys a chunk: enough to spread the cost of a statement, few enough to bound its memory.
 const CHUNK: usize = 4096;
@@ -50,7 +54,7 @@ pub fn single(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Opt
         match decide::update(pair, key, status, fold)? {
             decide::Outcome::Unmatched => return Ok(None),
             decide::Outcome::Unchanged(verdict) | decide::Outcome::Changed(verdict) => return Ok(Some(verdict)),
-            decide::Outcome::Undecided => {}
+            decide::Outcome::Undecided | decide::Outcome::Again => {}
         }
     }
     Ok(chunk(pair, &[key], From::Events, &[fold], look(pair, &[key])?, Some(status), false)?.verdict)
@@ -157,6 +161,12 @@ pub fn differences(pair: &Pair, rights: Rights, keys: &[Key]) -> Result<Vec<(Key
         .collect())
 }
 
+/// What a row that is being written directly has to be, by its log.
+pub fn by_log(pair: &Pair, key: &Key, row: &Row) -> Result<Row> {
+    let logged = rows::read_log(pair, Rights::Owner, AsOf::Now, &[key])?;
+    Ok(logged.iter().fold(row.clone(), |row, log| row.join_log(log, &pair.ranks)))
+}
+
 /// The stored row of one message, read with the rights of the caller.
 pub fn stored(pair: &Pair, spi: &Spi, key: &Key) -> Result<Option<Row>> {
     Ok(rows::look_at(pair, spi, AsOf::Query, &[key])?.into_iter().next().map(|f| f.row))
@@ -175,9 +185,9 @@ pub fn matched(pair: &Pair, keys: &[Key]) -> Result<Vec<Key>> {
     Ok(matched)
 }
 
-/// The row as these events make it, if the row alone can tell.
-fn decide(pair: &Pair, found: &Found, fold: &Fold) -> Option<Row> {
-    match found.row.join(fold, &pair.ranks) {
+/// The row as these events make it, if the log need not be asked.
+fn decide(pair: &Pair, found: &Found, fold: &Fold, told: Option<&Told>) -> Option<Row> {
+    match found.row.join(fold, &pair.ranks, &pair.stored, told) {
         Join::Row(row) => Some(pair.stored.mask(row)),
         Join::Undecided => None,
     }
@@ -213,19 +223,48 @@ fn many(pair: &Pair, keys: &[&Key], folds: &[&Fold], together: bool) -> Result<J
     for (i, outcome) in outcomes.iter().enumerate() {
         match outcome {
             decide::Outcome::Unmatched => judged.unmatched.push(i),
-            decide::Outcome::Undecided => open.push(i),
+            decide::Outcome::Undecided | decide::Outcome::Again => open.push(i),
             decide::Outcome::Changed(_) if kept => open.push(i),
             _ => {}
         }
     }
-    if !open.is_empty() {
-        let keys: Vec<&Key> = open.iter().map(|&i| keys[i]).collect();
-        let folds: Vec<&Fold> = open.iter().map(|&i| folds[i]).collect();
-        let rest = chunk(pair, &keys, From::Events, &folds, look(pair, &keys)?, None, together)?;
-        judged.written += rest.written;
-        judged.unmatched.extend(rest.unmatched.into_iter().map(|i| open[i]));
-    }
+    judged.add(the_open(pair, keys, folds, &open, together)?);
     Ok(judged)
+}
+
+/// What a statement left open, at these places.
+fn the_open(pair: &Pair, keys: &[&Key], folds: &[&Fold], open: &[usize], together: bool) -> Result<Judged> {
+    if open.is_empty() {
+        return Ok(Judged::default());
+    }
+    let keys: Vec<&Key> = open.iter().map(|&i| keys[i]).collect();
+    let folds: Vec<&Fold> = open.iter().map(|&i| folds[i]).collect();
+    let mut judged = chunk(pair, &keys, From::Events, &folds, look(pair, &keys)?, None, together)?;
+    judged.unmatched.iter_mut().for_each(|i| *i = open[*i]);
+    Ok(judged)
+}
+
+/// How often work is done again where somebody moved a row to another partition meanwhile.
+const MOVES: usize = 100;
+
+/// Does work that locks rows by SELECT, again where that failed because a row was moved to another partition: PostgreSQL
+/// takes that for an error, also where nothing is to be repeatable.
+fn despite_moves<T>(pair: &Pair, work: impl Fn() -> Result<T>) -> Result<T> {
+    // SAFETY: reads a variable of this process.
+    let repeatable = unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32;
+    if !pair.messages.partitioned || repeatable {
+        return work();
+    }
+    for _ in 0..MOVES {
+        let done = attempt(|| match boundary::unless(Code::Moved, &work) {
+            Ok(done) => done.map(Some),
+            Err(_) => Ok(None),
+        })?;
+        if let Some(done) = done {
+            return Ok(done);
+        }
+    }
+    work()
 }
 
 /// One chunk of keys, in key order, whose rows were looked at: locks those that would change, decides again and writes.
@@ -238,12 +277,24 @@ fn chunk(
     judge: Option<Status>,
     together: bool,
 ) -> Result<Judged> {
+    despite_moves(pair, || chunk_once(pair, keys, from, folds, &looked, judge, together))
+}
+
+fn chunk_once(
+    pair: &Pair,
+    keys: &[&Key],
+    from: From,
+    folds: &[&Fold],
+    looked: &[Found],
+    judge: Option<Status>,
+    together: bool,
+) -> Result<Judged> {
     let mut judged = Judged::default();
     let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
     let spi = Spi::connect()?;
     let mut known = vec![false; keys.len()];
     let decide = |found: &Found, place: usize| match from {
-        From::Events => decide(pair, found, folds[place]),
+        From::Events => decide(pair, found, folds[place], pair.told.get(keys[place]).as_ref()),
         From::Log => Some(pair.stored.mask(found.row.join_log(folds[place], &pair.ranks))),
     };
 
@@ -252,10 +303,10 @@ fn chunk(
 
     let mut todo = Vec::new();
     for found in looked {
-        match decide(&found, found.place) {
+        match decide(found, found.place) {
             Some(after) if after == found.row && !counts(found.place) => {
                 known[found.place] = true;
-                judged.judge(pair, judge, &found, &after);
+                judged.judge(pair, judge, found, &after);
             }
             _ => todo.push(found.place),
         }
@@ -285,7 +336,13 @@ fn chunk(
         let place = todo[found.place];
         known[place] = true;
         let after = match log {
-            Some(log) => Some(pair.stored.mask(found.row.join_log(log, &pair.ranks))),
+            Some(log) => {
+                let after = pair.stored.mask(found.row.join_log(log, &pair.ranks));
+                if from == From::Events {
+                    pair.told.put(keys[place], Told::of(&after, log));
+                }
+                Some(after)
+            }
             None => decide(found, place),
         };
         let Some(after) = after else { continue };
@@ -326,11 +383,16 @@ fn all_or_none(pair: &Pair, keys: &[&Key], folds: &[&Fold]) -> Result<Option<Jud
                 }
             };
             let changed = outcomes.iter().filter(|o| matches!(o, decide::Outcome::Changed(_))).count() as u64;
-            if changed > written || outcomes.contains(&decide::Outcome::Undecided) {
+            if changed > written {
                 return Ok(None);
             }
-            let unmatched = outcomes.iter().enumerate().filter(|(_, o)| **o == decide::Outcome::Unmatched);
-            Ok(Some(Judged { unmatched: unmatched.map(|(i, _)| i).collect(), written, verdict: None }))
+            let places = |what: decide::Outcome| {
+                outcomes.iter().enumerate().filter(move |(_, o)| **o == what).map(|(i, _)| i).collect::<Vec<_>>()
+            };
+            let mut judged = Judged { unmatched: places(decide::Outcome::Unmatched), written, verdict: None };
+            // Their rows are locked by now, so nothing is waited for.
+            judged.add(the_open(pair, keys, folds, &places(decide::Outcome::Undecided), false)?);
+            Ok(Some(judged))
         })?;
         match (judged, taken) {
             (None, Some(place)) => wait_for(pair, keys[place])?,
@@ -344,7 +406,7 @@ fn all_or_none(pair: &Pair, keys: &[&Key], folds: &[&Fold]) -> Result<Option<Jud
 fn wait_for(pair: &Pair, key: &Key) -> Result<()> {
     let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
     let spi = Spi::connect()?;
-    attempt(|| rows::lock_one(pair, &spi, key).map(|_| None::<()>))?;
+    despite_moves(pair, || attempt(|| rows::lock_one(pair, &spi, key).map(|_| None::<()>)))?;
     Ok(())
 }
 
@@ -373,6 +435,12 @@ fn lock_together(pair: &Pair, spi: &Spi, keys: &[&Key]) -> Result<Vec<Found>> {
 }
 
 impl Judged {
+    /// Takes in what became of other keys.
+    fn add(&mut self, other: Judged) {
+        self.unmatched.extend(other.unmatched);
+        self.written += other.written;
+    }
+
     fn judge(&mut self, pair: &Pair, judge: Option<Status>, found: &Found, after: &Row) {
         if let Some(status) = judge {
             self.verdict = Some(Verdict::of(status, &found.row, after, &pair.ranks));

@@ -222,6 +222,25 @@ unsafe fn raise(fault: Fault) -> ! {
     unreachable!("errfinish returned from an ERROR")
 }
 
+/// Sends a WARNING with its hint.
+///
+/// # Safety
+/// As for [`call`].
+pub unsafe fn warning(message: &str, hint: &str) {
+    let (message, hint) = (palloc_text(message), palloc_text(hint));
+    // SAFETY: the protocol of ereport, as in `raise`; that of a warning returns. Should sending it fail, nothing is left to
+    // drop below `call`.
+    unsafe {
+        call(|| {
+            if errstart(pg_sys::WARNING as c_int, std::ptr::null()) {
+                errmsg(c"%s".as_ptr(), message);
+                errhint(c"%s".as_ptr(), hint);
+                errfinish(c"msgstatus".as_ptr(), 0, c"warning".as_ptr());
+            }
+        });
+    }
+}
+
 /// A copy of a text as a C string in PostgreSQL's memory, which an error cleans up.
 fn palloc_text(text: &str) -> *const c_char {
     let bytes: Vec<u8> = crate::encoding::to_server(text).into_iter().filter(|&b| b != 0).collect();

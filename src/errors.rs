@@ -23,6 +23,8 @@ pub enum Code {
     NotAllowed,
     /// 55P03: somebody else has a row. The engine's own, and not seen by users.
     Taken,
+    /// 40001: a row was moved to another partition. PostgreSQL's, and not seen by users.
+    Moved,
     /// 0A000: not in this version.
     NotSupported,
     /// 28000: credentials that are missing, unusable or refused.
@@ -50,6 +52,7 @@ impl Code {
             Code::NotReady => b"55000",
             Code::NotAllowed => b"42501",
             Code::Taken => b"55P03",
+            Code::Moved => b"40001",
             Code::NotSupported => b"0A000",
             Code::BadCredentials => b"28000",
             Code::NoAnswer => b"08006",

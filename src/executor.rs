@@ -13,6 +13,7 @@ use crate::attach::triggers::{GUARD_STATUS, GUARD_UPDATE, REPLAY_KEY};
 use crate::boundary;
 use crate::errors::Result;
 use crate::guard;
+use crate::planner;
 use crate::replay;
 use crate::session::starts_engine;
 use pgrx::pg_sys::{self, Bitmapset, EState, ResultRelInfo, Trigger};
@@ -36,6 +37,8 @@ unsafe extern "C-unwind" fn start(query: *mut pg_sys::QueryDesc, flags: c_int) {
     // SAFETY: passed on as given. An error in there jumps over this frame, which holds nothing to drop. What comes
     // after looks at a query that has been started.
     unsafe {
+        // Before code of users can run, they have their settings back.
+        planner::over();
         match PREVIOUS.get().copied().flatten() {
             Some(previous) => previous(query, flags),
             None => boundary::standard_ExecutorStart(query, flags),

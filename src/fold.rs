@@ -5,19 +5,27 @@
 //!
 //! # Why it converges
 //! The status that stands is the maximum of its events under a total order (rank, then the earlier time,
-//! then the later label); milestones are minima; `statuses_seen` is a union. All three are commutative,
-//! associative and idempotent, so order, batching and repetition cannot show in the result. The error is
-//! the minimum over the failing events that carry one, and the row does not store that event's time: where
-//! the row alone cannot decide, [`Join::Undecided`] sends the caller to the log.
+//! then the later label); milestones are minima; `statuses_seen` is a union; the error is the minimum over the
+//! events that carry one (of failing events before others, then the earlier time). All of them are commutative,
+//! associative and idempotent, so order, batching and repetition cannot show in the result.
+//!
+//! # What a row does not tell
+//! The time of its error, whether the error was written directly, and, without `status_at`, the time of its status.
+//! So there is one rule for callbacks, direct writes, `verify` and `settle`, [`Row::join_log`]: what a row has to be,
+//! given all of its log. A row is always what it gives. [`Row::join`] is the short cut for events that are new: it gives
+//! the same without the log, or [`Join::Undecided`] where only the log can tell.
 
+mod direct;
 mod join;
 #[cfg(test)]
 mod tests;
 
-use crate::status::{COUNT, DEFAULT_RANKS, FAILURE_BITS, MILESTONES, Milestone, Status};
+use crate::status::{COUNT, DEFAULT_RANKS, MILESTONES, Status};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-pub use join::{Hold, Join, Stored};
+pub use direct::Direct;
+pub use join::{Hold, Join, Stored, Told};
 
 /// Microseconds since 2000-01-01 UTC, PostgreSQL's `timestamptz`.
 pub type Time = i64;
@@ -69,12 +77,11 @@ pub struct Event {
     pub error: Option<Error>,
 }
 
-/// An error, and the event that carried it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Carried {
+/// Of which event an error is: of a failing one first, then of the earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Carrier {
+    beside: bool,
     at: Time,
-    error: Error,
-    failing: bool,
 }
 
 /// How often the provider was asked about a message, and when last.
@@ -101,7 +108,8 @@ pub struct Fold {
     stands: Option<(Status, Time)>,
     milestones: [Option<Time>; MILESTONES],
     seen: i32,
-    errors: Vec<Carried>,
+    /// Each error, and the first event that carries it.
+    errors: BTreeMap<Error, Carrier>,
     checks: Checks,
 }
 
@@ -117,7 +125,7 @@ impl Fold {
         }
         self.seen |= event.status.bit();
         if let Some(error) = event.error {
-            self.carry(Carried { at: event.at, error, failing: event.status.is_failure() });
+            self.carry(error, Carrier { beside: !event.status.is_failure(), at: event.at });
         }
     }
 
@@ -132,8 +140,8 @@ impl Fold {
             earliest(slot, t);
         }
         self.seen |= other.seen;
-        for carried in other.errors {
-            self.carry(carried);
+        for (error, carrier) in other.errors {
+            self.carry(error, carrier);
         }
         self.checks.merge(other.checks);
     }
@@ -148,12 +156,8 @@ impl Fold {
         self.checks
     }
 
-    fn carry(&mut self, new: Carried) {
-        let same = |c: &&mut Carried| c.failing == new.failing && c.error == new.error;
-        match self.errors.iter_mut().find(same) {
-            Some(c) => c.at = c.at.min(new.at),
-            None => self.errors.push(new),
-        }
+    fn carry(&mut self, error: Error, carrier: Carrier) {
+        self.errors.entry(error).and_modify(|first| *first = carrier.min(*first)).or_insert(carrier);
     }
 
     /// The status these events leave a message in, and since when.
@@ -166,16 +170,13 @@ impl Fold {
         self.seen
     }
 
-    fn has_failure(&self) -> bool {
-        self.seen & FAILURE_BITS != 0
+    /// The error that these events leave a message with, and whose it is.
+    fn first_error(&self) -> Option<(Carrier, &Error)> {
+        self.errors.iter().map(|(error, &carrier)| (carrier, error)).min()
     }
 
-    fn first_error(&self, failing: bool) -> Option<&Carried> {
-        self.errors.iter().filter(|c| c.failing == failing).min()
-    }
-
-    fn carries(&self, error: &Error) -> bool {
-        self.errors.iter().any(|c| c.error == *error)
+    fn carrier(&self, error: &Error) -> Option<Carrier> {
+        self.errors.get(error).copied()
     }
 }
 
@@ -200,15 +201,12 @@ impl Row {
         let Some(mapped) = &self.mapped else { return Cow::Borrowed(self) };
         let mut row = self.clone();
         for (slot, &t) in row.milestones.iter_mut().zip(mapped.iter()) {
-            earliest(slot, t);
+            // A map ends at the years 1 and 9999: there it says no more than that the column has something beyond.
+            if slot.and_then(|t| Hold::Iso.held(t)) != t {
+                earliest(slot, t);
+            }
         }
         Cow::Owned(row)
-    }
-
-    fn has_failure(&self) -> bool {
-        self.seen & FAILURE_BITS != 0
-            || self.milestones[Milestone::Failed as usize].is_some()
-            || self.status.is_some_and(Status::is_failure)
     }
 
     /// Has this status been seen, as far as the row can tell?

@@ -3,9 +3,10 @@
 //! A direct INSERT or UPDATE is folded like an event at its own time: a status never moves back, milestones are
 //! filled in, and what an ORM writes back from a stale copy erases nothing.
 
+use crate::apply;
 use crate::datum::{Layout, text_bytes, text_datum};
 use crate::errors::{Code, Fault, Result};
-use crate::fold::{Error, Event, Fold, Join, Row, Time};
+use crate::fold::{Direct, Error, Row, Time};
 use crate::function::Args;
 use crate::gucs;
 use crate::pair::mapping::OnRegression;
@@ -150,101 +151,37 @@ fn guard_trigger(args: &Args) -> Result<Option<Datum>> {
         }
     }
     let (folded, old) = if call.is_insert() {
-        (inserted(&pair, &new.row), None)
+        (direct(&pair).inserted(&new.row), None)
     } else {
         let (before, after) = (call.old_row(columns.last), call.new_row(columns.last));
         let old = Version::read(&columns, &before);
-        let (folded, refused) = match is_other_message(&pair, &columns, &before, &after) {
-            true => (rekeyed(&pair, &old.row, &new.row), false),
-            false => updated(&pair, &old.row, &new.row),
+        let other = is_other_message(&pair, &columns, &before, &after);
+        let (folded, refused) = match other {
+            true => (direct(&pair).rekeyed(&old.row, &new.row), false),
+            false => direct(&pair).updated(&old.row, &new.row),
         };
         if refused && pair.mapping.on_regression == OnRegression::Error {
             return Err(regression(&call, &columns, &old.row, &new.row));
         }
+        // An error that a callback carried is the log's, also if it is written directly. (What another message has in its log
+        // is folded in behind the UPDATE.)
+        let own = !other && folded.error.is_some() && folded.error != old.row.error;
+        // SAFETY: the value is of the key column, which has the pair's key type.
+        let key = before.get(columns.key.number).filter(|_| own).map(|key| unsafe { pair.key.key(key) });
+        let folded = match key {
+            Some(key) => apply::by_log(&pair, &key, &folded)?,
+            None => folded,
+        };
         (folded, Some(old))
     };
     let folded = pair.stored.mask(folded);
     Ok(Some(Datum::from(rewritten(&pair, &call, &columns, &new, old.as_ref(), &folded)?)))
 }
 
-/// When a direct write itself says that its status was reached.
-fn said_time(row: &Row, before: &Row) -> Option<Time> {
-    let set = |new: Option<Time>, old: Option<Time>| new.filter(|_| new != old);
-    let own = row
-        .status
-        .and_then(|s| s.milestones().last())
-        .and_then(|&m| set(row.milestones[m as usize], before.milestones[m as usize]));
-    set(row.status_at, before.status_at).or(own)
-}
-
-/// What a direct write that does not say a time goes by.
-fn now() -> Time {
+/// What direct writes of a pair's messages are folded by, now.
+fn direct(pair: &Pair) -> Direct<'_> {
     // SAFETY: reads when the transaction began.
-    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
-}
-
-fn event(pair: &Pair, status: Status, at: Time) -> Fold {
-    let mut fold = Fold::default();
-    fold.add(Event { status, at, error: None }, &pair.ranks);
-    fold
-}
-
-/// Fills a milestone that a later one of the same row vouches for no later than that one.
-fn in_order(row: &mut Row) {
-    let [sent, delivered, read] = [Milestone::Sent, Milestone::Delivered, Milestone::Read].map(|m| m as usize);
-    for (earlier, later) in [(delivered, read), (sent, delivered)] {
-        if let (Some(a), Some(b)) = (row.milestones[earlier], row.milestones[later])
-            && b < a
-        {
-            row.milestones[earlier] = Some(b);
-        }
-    }
-}
-
-fn inserted(pair: &Pair, new: &Row) -> Row {
-    let new = new.united().into_owned();
-    let Some(status) = new.status else { return new };
-    let at = said_time(&new, &Row::default()).unwrap_or_else(now);
-    let without = Row { status: None, status_at: None, error: None, ..new.clone() };
-    let mut row = match without.join(&event(pair, status, at), &pair.ranks) {
-        Join::Row(row) => row,
-        Join::Undecided => return new,
-    };
-    in_order(&mut row);
-    row.error = new.error;
-    row
-}
-
-/// The row as a direct UPDATE leaves it, and whether its status was refused.
-fn updated(pair: &Pair, old: &Row, new: &Row) -> (Row, bool) {
-    let (old, new) = (&*old.united(), &*new.united());
-    let mut row = old.clone();
-    row.error = None;
-    if let Some(status) = new.status.filter(|_| new.status != old.status) {
-        // The transaction may have begun before the outcome that stands came. What is written now, over that outcome, is
-        // no earlier outcome all the same.
-        let rival = old.status.is_some_and(|s| pair.ranks.of(s) == pair.ranks.of(status));
-        let stands = old.status_at.filter(|_| rival).map(|t| t.saturating_add(1));
-        let at = said_time(new, old).unwrap_or_else(|| stands.map_or_else(now, |t| t.max(now())));
-        if let Join::Row(joined) = row.join(&event(pair, status, at), &pair.ranks) {
-            row = joined;
-        }
-    }
-    let refused = row.status != new.status;
-    if !refused && row.status == old.status && new.status_at < row.status_at {
-        row.status_at = new.status_at.or(row.status_at);
-    }
-    for (slot, t) in row.milestones.iter_mut().zip(new.milestones) {
-        *slot = match (*slot, t) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-    }
-    in_order(&mut row);
-    row.seen |= new.seen;
-    // An error that the UPDATE sets stands; one that it merely does not know is kept.
-    row.error = new.error.clone().or_else(|| old.error.clone());
-    (row, refused)
+    Direct { ranks: &pair.ranks, stored: &pair.stored, now: unsafe { pg_sys::GetCurrentTransactionStartTimestamp() } }
 }
 
 /// Does the row lose its key, or get another? Then it stands for another message from now on: a second attempt, say.
@@ -253,28 +190,6 @@ fn is_other_message(pair: &Pair, columns: &Columns, before: &Tuple, after: &Tupl
     let Some(new) = after.get(columns.key.number) else { return true };
     // SAFETY: the values are of the key column, which has the pair's key type.
     unsafe { pair.key.with_key(old, |a| pair.key.with_key(new, |b| pair.key.compare(a, b).is_ne())) }
-}
-
-/// The row of a message whose key an UPDATE changes. If it sets the status too, what it says counts as with an INSERT, and
-/// what it leaves as it was belonged to the other message and goes.
-fn rekeyed(pair: &Pair, old: &Row, new: &Row) -> Row {
-    if new.status == old.status {
-        return new.united().into_owned();
-    }
-    let mut said = new.clone();
-    let keep_set = |new: &mut [Option<Time>], old: &[Option<Time>]| {
-        new.iter_mut().zip(old).for_each(|(new, &old)| *new = new.filter(|&t| Some(t) != old));
-    };
-    keep_set(&mut said.milestones, &old.milestones);
-    if let (Some(new), Some(old)) = (&mut said.mapped, &old.mapped) {
-        keep_set(&mut new[..], &old[..]);
-    }
-    said.status_at = new.status_at.filter(|_| new.status_at != old.status_at);
-    said.error = new.error.clone().filter(|_| new.error != old.error);
-    if new.seen == old.seen {
-        said.seen = 0;
-    }
-    inserted(pair, &said)
 }
 
 fn regression(call: &Call, columns: &Columns, old: &Row, new: &Row) -> Fault {
@@ -330,8 +245,11 @@ fn rewritten(
                 replace(attribute, required.then(|| text_datum(b"")));
             }
             Role::Final if folded.is_final != row.is_final => replace(attribute, folded.is_final.map(Datum::from)),
-            Role::StatusMap if new.values[i].map(in_map).unwrap_or_default() != folded.milestones => {
-                replace(attribute, Some(put_into(new.values[i], &folded.milestones)?));
+            Role::StatusMap => {
+                let milestones = folded.mapped.as_deref().copied().unwrap_or_default();
+                if new.values[i].map(in_map).unwrap_or_default() != milestones {
+                    replace(attribute, Some(put_into(new.values[i], &milestones)?));
+                }
             }
             _ => {}
         }

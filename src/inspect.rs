@@ -4,7 +4,7 @@ use crate::apply;
 use crate::datum::{Columns, interval_datum, text_datum};
 use crate::encoding::{from_server, to_server};
 use crate::errors::{Code, Fault, Result};
-use crate::fold::{Event, Fold, Join, Row, Time, Verdict};
+use crate::fold::{Event, Fold, Join, Row, Time, Told, Verdict};
 use crate::function::Args;
 use crate::gucs;
 use crate::key::Key;
@@ -61,26 +61,19 @@ fn history(args: &Args) -> Result<Option<Datum>> {
     let rows = spi.read(pair.plans.select_history.plan()?, &[Some(pair.key.datum(&key))])?;
     let events: Vec<Option<Event>> = (0..rows.len()).map(|i| apply::event_in(&pair, &rows, i, 0)).collect();
 
-    let mut state = found.as_ref().map_or_else(Row::default, |row| initial(row, &events));
-    let mut so_far = Fold::default();
-    for (i, event) in events.iter().enumerate() {
-        let verdict = match event {
-            None => Verdict::Unrecognized,
-            Some(event) => {
-                let before = state.clone();
-                let mut fold = Fold::default();
-                fold.add(event.clone(), &pair.ranks);
-                so_far.add(event.clone(), &pair.ranks);
-                state = match state.join(&fold, &pair.ranks) {
-                    Join::Row(row) => row,
-                    Join::Undecided => state.join_log(&so_far, &pair.ranks),
-                };
-                match found {
-                    Some(_) => Verdict::of(event.status, &before, &state, &pair.ranks),
-                    None => Verdict::Unmatched,
-                }
-            }
-        };
+    let lives = found.as_ref().map_or_else(
+        || vec![live(&pair, Row::default(), &events)],
+        |row| initial(row, &events).into_iter().map(|begin| live(&pair, begin, &events)).collect(),
+    );
+    // Of several beginnings, the first that comes nearest to the row as it is.
+    let nearness = |life: &Vec<State>| {
+        let (end, row) = (life.last().map(|state| &state.row), found.as_ref());
+        let same = |of: fn(&Row) -> Option<i64>| end.and_then(of) == row.and_then(of);
+        (same(|row| row.status.map(|s| s.index() as i64)), same(|row| row.status_at))
+    };
+    let life = lives.into_iter().rev().max_by_key(nearness).unwrap_or_default();
+    for (i, (event, state)) in events.iter().zip(life).enumerate() {
+        let verdict = if found.is_some() || event.is_none() { state.verdict } else { Verdict::Unmatched };
         set.put(&[
             rows.get(i, 6),
             rows.get(i, 3),
@@ -88,7 +81,7 @@ fn history(args: &Args) -> Result<Option<Datum>> {
             rows.get(i, 0),
             event.as_ref().map(|e| oids.datum(e.status)),
             Some(verdict_datum(verdict)?),
-            state.status.filter(|_| found.is_some()).map(|s| oids.datum(s)),
+            state.row.status.filter(|_| found.is_some()).map(|s| oids.datum(s)),
             rows.get(i, 4),
             rows.get(i, 5),
             rows.get(i, 7),
@@ -97,31 +90,58 @@ fn history(args: &Args) -> Result<Option<Datum>> {
     Ok(None)
 }
 
-/// The row before its first event: statuses that the message has seen and its log does not tell of were written
-/// directly, usually when it was inserted. Where the log tells of all of them, the earliest stage may have been
-/// both; then it counts as the initial one if the row says that it was seen before the first event.
-fn initial(row: &Row, events: &[Option<Event>]) -> Row {
+/// A message behind an event, and what became of the event.
+struct State {
+    row: Row,
+    verdict: Verdict,
+}
+
+/// The life of a message that began so: as the engine folds one event after the other.
+fn live(pair: &Pair, begin: Row, events: &[Option<Event>]) -> Vec<State> {
+    let (mut so_far, mut told, mut row) = (Fold::default(), None::<Told>, begin);
+    let mut next = |event: &Option<Event>| {
+        let Some(event) = event else { return State { row: row.clone(), verdict: Verdict::Unrecognized } };
+        let mut fold = Fold::default();
+        fold.add(event.clone(), &pair.ranks);
+        so_far.add(event.clone(), &pair.ranks);
+        let after = match row.join(&fold, &pair.ranks, &pair.stored, told.as_ref()) {
+            Join::Row(after) => {
+                let after = pair.stored.mask(after);
+                told = told.take().map(|told| told.and_then(&row, &after, &fold));
+                after
+            }
+            Join::Undecided => {
+                let after = pair.stored.mask(row.join_log(&so_far, &pair.ranks));
+                told = Some(Told::of(&after, &so_far));
+                after
+            }
+        };
+        let before = std::mem::replace(&mut row, after);
+        State { verdict: Verdict::of(event.status, &before, &row, &pair.ranks), row: row.clone() }
+    };
+    events.iter().map(&mut next).collect()
+}
+
+/// What the row may have been before its first event, likely ones first. Statuses that the message has seen and its log does
+/// not tell of were written directly, usually when it was inserted. Where the log tells of all of them, the earliest stage
+/// may have been both; or it had none.
+fn initial(row: &Row, events: &[Option<Event>]) -> Vec<Row> {
     let logged = events.iter().flatten().fold(0, |bits, e| bits | e.status.bit());
-    let mut before = Row::default();
-    for status in Status::ALL {
-        if row.seen & !logged & status.bit() != 0 {
-            before.seen |= status.bit();
-            before.status = Some(status);
+    let began =
+        |seen: i32, status: Status| Row { seen, status: Some(status), status_at: Some(Time::MIN), ..Row::default() };
+    let direct = row.seen & !logged;
+    let first = events.iter().flatten().next();
+    let mut all = Vec::new();
+    if let Some(status) = Status::ALL.into_iter().rfind(|s| direct & s.bit() != 0) {
+        // Later stages that were written directly came after the events: they are not where the life began.
+        if first.is_none_or(|first| status <= first.status || status <= Status::Queued) {
+            all.push(began(direct, status));
         }
+    } else if row.seen & Status::Queued.bit() != 0 {
+        all.push(began(Status::Queued.bit(), Status::Queued));
     }
-    if before.status.is_none() && row.seen & Status::Queued.bit() != 0 {
-        before.seen = Status::Queued.bit();
-        before.status = Some(Status::Queued);
-    }
-    // Later stages that were written directly came after the events: they are not where the life began.
-    if let (Some(status), Some(first)) = (before.status, events.iter().flatten().next())
-        && status > first.status
-        && status > Status::Queued
-    {
-        return Row::default();
-    }
-    before.status_at = before.status.map(|_| Time::MIN);
-    before
+    all.push(Row::default());
+    all
 }
 
 fn verify(args: &Args) -> Result<Option<Datum>> {
@@ -147,7 +167,7 @@ type Compared = (String, Option<String>, Option<String>);
 /// The columns of two rows as text, for people.
 fn columns(pair: &Pair, stored: &Row, folded: &Row) -> Vec<Compared> {
     let status = |r: &Row| r.status.map(|s| s.label().to_owned());
-    let time = |t: Option<Time>| t.map(|t| status_map::format(t).unwrap_or_else(|| "infinity".to_owned()));
+    let time = |t: Option<Time>| t.map(|t| status_map::format(t).unwrap_or_else(|| as_it_prints(t)));
     let bytes = |t: &Option<Box<[u8]>>| t.as_deref().map(from_server);
     let code = |r: &Row| r.error.as_ref().and_then(|e| bytes(&e.code));
     let message = |r: &Row| r.error.as_ref().and_then(|e| bytes(&e.message));
@@ -173,6 +193,15 @@ fn columns(pair: &Pair, stored: &Row, folded: &Row) -> Vec<Compared> {
     let is_final = |r: &Row| r.is_final.map(|f| f.to_string());
     put(m.final_.as_deref(), is_final(stored), is_final(folded));
     all
+}
+
+/// A time that ISO 8601 cannot say.
+fn as_it_prints(t: Time) -> String {
+    // SAFETY: the type's own output function on a value of it gives a NUL-terminated string.
+    unsafe {
+        let text = pgrx::direct_function_call_as_datum(pg_sys::timestamptz_out, &[Some(Datum::from(t))]);
+        text.map_or_else(String::new, |text| crate::key::c_string(text.cast_mut_ptr()))
+    }
 }
 
 fn unmatched(args: &Args) -> Result<Option<Datum>> {

@@ -10,6 +10,7 @@
 //! | [`replay`], [`commit`] | callbacks that came before their message, in this transaction or a concurrent one |
 //! | [`waiting`] | those of them that have no key for the log yet |
 //! | [`guard`] | the rule against every other writer |
+//! | [`planner`] | the engine's statements go by an index |
 //! | [`executor`] | statements that the triggers on messages can't concern, spared from them |
 //! | [`attach`] | `attach`, `detach`, `create_tables`, `convert_status` |
 //! | [`inspect`], [`mend`] | `history`, `verify`, …; `rebuild`, `settle`, `apply_status` |
@@ -42,6 +43,7 @@ pub mod log_trigger;
 pub mod log_write;
 pub mod mend;
 pub mod pair;
+pub mod planner;
 pub mod poll;
 pub mod replay;
 pub mod session;

@@ -71,15 +71,29 @@ fn apply_status(args: &Args) -> Result<Option<Datum>> {
     }
 }
 
-/// Where a look back by an interval begins.
+/// Where a look back by an interval begins. One that begins before the first time that PostgreSQL has looks at everything.
 pub fn since(interval: Option<Datum>) -> Option<Time> {
     let interval = interval?;
-    // SAFETY: the argument is declared as interval; the function subtracts it from a time.
+    // SAFETY: the argument is declared as interval; the function subtracts it from a time, and fails only for what is out
+    // of range, which is looked at first. (Sums of its parts are near enough: a thousand years are left on each side.)
     unsafe {
         let now = pg_sys::GetCurrentTransactionStartTimestamp();
+        let parts = &*interval.cast_mut_ptr::<pg_sys::Interval>();
+        let days = i128::from(parts.month) * 30 + i128::from(parts.day);
+        let length = days * 86_400_000_000 + i128::from(parts.time);
+        if length > FURTHEST_BACK {
+            return Some(Time::MIN);
+        }
+        if length < -FURTHEST_AHEAD {
+            return Some(Time::MAX);
+        }
         pgrx::direct_function_call::<i64>(pg_sys::timestamptz_mi_interval, &[Some(Datum::from(now)), Some(interval)])
     }
 }
+
+/// Microseconds of 5,700 and of 290,000 years.
+const FURTHEST_BACK: i128 = 5_700 * 365 * 86_400_000_000;
+const FURTHEST_AHEAD: i128 = 290_000 * 365 * 86_400_000_000;
 
 /// Calls `work` with the keys of the log (with rows since then), in key order, a chunk at a time.
 ///

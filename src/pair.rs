@@ -59,6 +59,8 @@ pub struct Pair {
     log_rules: OnceCell<LogRules>,
     /// Somebody else's BEFORE UPDATE triggers may change what the engine writes: the guard puts it right.
     pub meddlers: bool,
+    /// What the log of some messages was found to say.
+    pub told: crate::apply::Memory,
     /// Columns of the log's relations that triggers have fired on.
     pub log_columns: crate::log_trigger::Remembered,
     /// Columns of the messages relations that the guard has fired on.
@@ -91,6 +93,7 @@ impl Pair {
             ranks,
             plans,
             log_rules: OnceCell::new(),
+            told: Default::default(),
             log_columns: Default::default(),
             message_columns: Default::default(),
             mapping,

@@ -6,6 +6,7 @@
 
 use crate::boundary;
 use crate::errors::{Fault, Result};
+use crate::planner::ByIndex;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int};
@@ -38,7 +39,7 @@ impl Spi {
 
     fn limited<'a>(&'a self, plan: &Plan, args: &[Option<Datum>], read_only: bool) -> Result<Rows<'a>> {
         let (mut values, nulls) = plan.arguments(args)?;
-        plan.prefer_indexes();
+        let _planned = plan.indexed.then(ByIndex::begin);
         // SAFETY: the plan is valid and kept, the arrays have one entry per parameter of the types it was
         // prepared with, and the snapshot is registered by SPI for the duration of the call.
         unsafe {
@@ -50,7 +51,10 @@ impl Spi {
             if code < 0 {
                 return Err(Fault::internal(format!("SPI gave {code} for: {}", plan.sql)));
             }
-            Ok(Rows { table: pg_sys::SPI_tuptable, processed: pg_sys::SPI_processed as usize, _spi: PhantomData })
+            let rows =
+                Rows { table: pg_sys::SPI_tuptable, processed: pg_sys::SPI_processed as usize, _spi: PhantomData };
+            plan.tell_of_scans();
+            Ok(rows)
         }
     }
 
@@ -186,9 +190,10 @@ pub struct Plan {
     kept: bool,
     sql: String,
     args: usize,
-    /// Look rows up through indexes, whatever the statistics say: see [`Plan::prefer_indexes`].
+    /// Look rows up through indexes, whatever the statistics say: see [`crate::planner`].
     indexed: bool,
-    planned: Cell<bool>,
+    /// PostgreSQL's count of the plans that it made for the statement, when the plan was looked at.
+    looked_at: Cell<c_int>,
 }
 
 impl Plan {
@@ -214,7 +219,7 @@ impl Plan {
         if plan.is_null() {
             return Err(Fault::internal(format!("can't prepare: {sql}")));
         }
-        Ok(Plan { plan, kept: false, sql: sql.to_owned(), args: types.len(), indexed, planned: Cell::new(false) })
+        Ok(Plan { plan, kept: false, sql: sql.to_owned(), args: types.len(), indexed, looked_at: Cell::new(0) })
     }
 
     /// Values and null flags as SPI wants them.
@@ -227,30 +232,30 @@ impl Plan {
         Ok((values, args.iter().map(flag).collect()))
     }
 
-    /// Makes the generic plan while sequential scans and joins that read a whole table are priced out.
-    ///
-    /// A plan made while the messages table was small would scan it for ever after, in a session that loads it:
-    /// nothing tells a cached plan that its table grew until the next ANALYZE.
-    fn prefer_indexes(&self) {
-        // SAFETY: the plan is valid; GUC changes are local to the nest level that is closed below. If planning
-        // fails, the abort of the (sub)transaction closes it.
+    /// Looks whether a plan that was made anew reads a table whole, and tells the session if so.
+    fn tell_of_scans(&self) {
+        if !self.indexed {
+            return;
+        }
+        // SAFETY: the plan is valid and of one statement. The plan that was run is held while it is looked at, as it may
+        // be given up meanwhile; SPI has a resource owner look after plans that are kept, and after no others.
         unsafe {
-            if !self.indexed || (self.planned.get() && pg_sys::SPI_plan_is_valid(self.plan)) {
+            let sources = pg_sys::SPI_plan_get_plan_sources(self.plan);
+            let source = pg_sys::list_nth(sources, 0).cast::<pg_sys::CachedPlanSource>();
+            if self.looked_at.replace((*source).generation) == (*source).generation {
                 return;
             }
-            let level = pg_sys::NewGUCNestLevel();
-            for name in [c"enable_seqscan", c"enable_hashjoin", c"enable_mergejoin"] {
-                crate::session::set_local(name, c"off");
+            let plan = (*source).gplan;
+            if plan.is_null() || !(*plan).is_valid {
+                return;
             }
-            let cached = pg_sys::SPI_plan_get_cached_plan(self.plan);
-            if !cached.is_null() {
-                // SPI has a resource owner look after plans that are kept, and after no others.
-                let owner = if self.kept { pg_sys::CurrentResourceOwner } else { std::ptr::null_mut() };
-                pg_sys::ReleaseCachedPlan(cached, owner);
+            (*plan).refcount += 1;
+            let statement = pg_sys::list_nth((*plan).stmt_list, 0).cast::<pg_sys::PlannedStmt>();
+            if (*statement).commandType != pg_sys::CmdType::CMD_UTILITY {
+                crate::planner::tell_of_scans(statement);
             }
-            pg_sys::AtEOXact_GUC(false, level);
+            pg_sys::ReleaseCachedPlan(plan, std::ptr::null_mut());
         }
-        self.planned.set(true);
     }
 }
 

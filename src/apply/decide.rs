@@ -1,18 +1,19 @@
 //! One UPDATE that finds the rows of callbacks, asks the fold, and writes what it says.
 //!
-//! `UPDATE messages SET status = decided_status(), … WHERE sid = $1 AND decide(status, …)`: PostgreSQL shows `decide`
-//! the row under the key, and evaluates the SET list for the same row right behind it. A row that would not change is
-//! neither locked nor written. A row that somebody else changed meanwhile is waited for and shown again, as PostgreSQL
-//! does with every UPDATE, and what counts is what was decided last.
+//! `UPDATE messages SET status = decided_status(), … WHERE sid = $1 AND CASE WHEN sid = $1 THEN decide(status, …) …`:
+//! PostgreSQL shows `decide` the row under the key, and evaluates the SET list for the same row right behind it. A row that
+//! would not change is neither locked nor written. A row that somebody else changed meanwhile is waited for and shown
+//! again, as PostgreSQL does with every UPDATE, and what counts is what was decided last.
 //!
 //! Where a statement must not wait for a row while it holds others, `decide` also locks the row that would change, and
-//! ends the UPDATE if somebody else has it.
+//! ends the UPDATE if somebody else has it. In partitioned tables it always does, as a row that somebody moves to another
+//! partition meanwhile would end the UPDATE with an error: then the UPDATE is done again, and finds it there.
 
-use super::free::Free;
+use super::free::{Free, Lock};
 use super::rows;
 use crate::boundary;
 use crate::errors::{Code, Fault, Result};
-use crate::fold::{Checks, Fold, Join, Ranks, Row, Stored, Verdict};
+use crate::fold::{Checks, Fold, Join, Ranks, Row, Stored, Told, Verdict};
 use crate::function::Args;
 use crate::key::Key;
 use crate::pair::Pair;
@@ -24,6 +25,7 @@ use crate::status::Status;
 use crate::status::oids::StatusOids;
 use pgrx::pg_sys::{Datum, Oid};
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 
 crate::sql_function!(msgstatus_decide, pg_finfo_msgstatus_decide, decide);
 crate::sql_function!(msgstatus_decided_status, pg_finfo_msgstatus_decided_status, decided_status);
@@ -38,6 +40,8 @@ crate::sql_function!(msgstatus_decided_checked_at, pg_finfo_msgstatus_decided_ch
 struct Question {
     /// The fold at each place, and the status to judge by where there is but one event.
     folds: Vec<Fold>,
+    /// What is remembered of the logs of some messages, by place, and what is to be by now.
+    told: HashMap<usize, Told>,
     judge: Option<Status>,
     /// The folds are of whole logs, not of new events.
     whole: bool,
@@ -45,7 +49,7 @@ struct Question {
     stored: Stored,
     oids: StatusOids,
     outcomes: Vec<Outcome>,
-    /// Locks rows that would change, if nobody else has them.
+    /// Locks rows that would change before PostgreSQL does.
     free: Option<Free>,
     /// The UPDATE also keeps how often the provider was asked.
     checks: bool,
@@ -64,6 +68,8 @@ pub enum Outcome {
     Changed(Verdict),
     /// The row can't tell.
     Undecided,
+    /// Somebody changed the row meanwhile, and perhaps moved it to another partition: ask again.
+    Again,
 }
 
 thread_local! {
@@ -74,13 +80,21 @@ thread_local! {
 
 /// Brings one event to its message. `Undecided` also where the row that was to change did not get written.
 pub fn update(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Outcome> {
-    let question = Question::new(pair, vec![fold.clone()], Some(status));
-    let statement = pair.plans.decided(false, question.checks);
-    let (question, written) = ask(pair, statement, question, || pair.key.datum(key))?;
-    Ok(match question.outcomes.into_iter().next() {
-        Some(Outcome::Changed(_)) if written == 0 => Outcome::Undecided,
-        outcome => outcome.unwrap_or(Outcome::Undecided),
-    })
+    loop {
+        let mut question = Question::new(pair, &[key], vec![fold.clone()], Some(status));
+        question.free = pair.messages.partitioned.then(|| Free::new(Lock::Awaited));
+        let statement = pair.plans.decided(false, question.checks);
+        let (question, written) = ask(pair, statement, question, || pair.key.datum(key))?;
+        match question.outcomes.into_iter().next() {
+            Some(Outcome::Again) => {}
+            Some(Outcome::Changed(_)) | None if written == 0 => return Ok(Outcome::Undecided),
+            Some(outcome) => {
+                question.told.into_values().for_each(|told| pair.told.put(key, told));
+                return Ok(outcome);
+            }
+            None => return Ok(Outcome::Undecided),
+        }
+    }
 }
 
 /// Brings folds to the messages with these keys, which are in key order; rows are locked as they are written, in that
@@ -89,30 +103,36 @@ pub fn update(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Out
 /// `whole` says that the folds are of the whole log of each message, which then must be the transaction's own: nobody
 /// else has events for it that the log does not show yet.
 pub fn update_many(pair: &Pair, keys: &[&Key], folds: &[&Fold], whole: bool) -> Result<(Vec<Outcome>, u64)> {
-    let mut question = Question::new(pair, folds.iter().map(|&f| f.clone()).collect(), None);
+    let mut question = Question::new(pair, keys, folds.iter().map(|&f| f.clone()).collect(), None);
     question.whole = whole;
+    question.free = (pair.messages.partitioned && !whole).then(|| Free::new(Lock::Awaited));
     // What a log says as a whole was counted when its rows came.
     question.checks &= !whole;
     let statement = pair.plans.decided(true, question.checks);
     let (question, written) = ask(pair, statement, question, || pair.key.array(keys.iter().copied()))?;
+    question.told.into_iter().for_each(|(place, told)| pair.told.put(keys[place], told));
     Ok((question.outcomes, written))
 }
 
-/// The same with new events, waiting for no row: `Err` has the place of one that somebody else has, and then the
-/// caller's subtransaction has to be undone.
+/// The same with new events, waiting for no row: `Err` has the place of one that somebody else has or has changed
+/// meanwhile, and then the caller's subtransaction has to be undone. Rows that can't tell are locked, too.
 pub fn update_free(
     pair: &Pair,
     keys: &[&Key],
     folds: &[&Fold],
 ) -> Result<std::result::Result<(Vec<Outcome>, u64), usize>> {
-    let mut question = Question::new(pair, folds.iter().map(|&f| f.clone()).collect(), None);
-    question.free = Some(Free::default());
+    let mut question = Question::new(pair, keys, folds.iter().map(|&f| f.clone()).collect(), None);
+    question.free = Some(Free::new(Lock::Free));
     let statement = pair.plans.decided(true, question.checks);
     TAKEN.set(None);
     let asked =
         boundary::unless(Code::Taken, || ask(pair, statement, question, || pair.key.array(keys.iter().copied())));
     match (asked, TAKEN.take()) {
-        (Ok(asked), _) => asked.map(|(question, written)| Ok((question.outcomes, written))),
+        (Ok(asked), _) => {
+            let (question, written) = asked?;
+            question.told.into_iter().for_each(|(place, told)| pair.told.put(keys[place], told));
+            Ok(Ok((question.outcomes, written)))
+        }
         (Err(_), Some(place)) => Ok(Err(place)),
         // Some other 55P03, of a user's trigger: it is not for us.
         (Err(error), None) => error.resume(),
@@ -120,8 +140,10 @@ pub fn update_free(
 }
 
 impl Question {
-    fn new(pair: &Pair, folds: Vec<Fold>, judge: Option<Status>) -> Question {
+    fn new(pair: &Pair, keys: &[&Key], folds: Vec<Fold>, judge: Option<Status>) -> Question {
+        let told = pair.told.of(keys);
         Question {
+            told,
             outcomes: vec![Outcome::Unmatched; folds.len()],
             checks: pair.mapping.p.keeps_checks() && folds.iter().any(|f| f.checks().count > 0),
             folds,
@@ -180,33 +202,44 @@ fn decide(args: &Args) -> Result<Option<Datum>> {
         let question = question.as_mut().ok_or_else(not_alone)?;
         let row = rows::row_of(&values, &question.oids, &question.stored);
         let fold = question.folds.get(place).ok_or_else(not_alone)?;
+        let told = question.told.get(&place);
         let join = match question.whole {
             true => Join::Row(row.join_log(fold, &question.ranks)),
-            false => row.join(fold, &question.ranks),
+            false => row.join(fold, &question.ranks, &question.stored, told),
         };
-        let outcome = match join {
+        let mut outcome = match join {
             Join::Undecided => Outcome::Undecided,
             Join::Row(after) => {
                 let after = question.stored.mask(after);
                 let status = question.judge.or(after.status).unwrap_or(Status::Queued);
                 let verdict = Verdict::of(status, &row, &after, &question.ranks);
                 let checks = if question.checks { fold.checks() } else { Checks::default() };
+                if let Some(told) = told {
+                    let told = told.clone().and_then(&row, &after, fold);
+                    question.told.insert(place, told);
+                }
                 question.after = (after != row || checks.count > 0).then_some((after, checks));
                 if question.after.is_some() { Outcome::Changed(verdict) } else { Outcome::Unchanged(verdict) }
             }
         };
-        let changes = matches!(outcome, Outcome::Changed(_));
-        if changes && let Some(free) = &mut question.free {
+        if matches!(outcome, Outcome::Changed(_) | Outcome::Undecided)
+            && let Some(free) = &mut question.free
+            && (free.lock == Lock::Free || outcome != Outcome::Undecided)
+        {
             let (Some(table), Some(tid)) = (args.get(values.len() + 1), args.get(values.len() + 2)) else {
                 return Err(not_alone());
             };
             if !free.lock(Oid::from(table.value() as u32), tid)? {
-                TAKEN.set(Some(place));
-                return Err(taken());
+                if free.lock == Lock::Free {
+                    TAKEN.set(Some(place));
+                    return Err(taken());
+                }
+                outcome = Outcome::Again;
             }
         }
+        let changes = matches!(outcome, Outcome::Changed(_));
         // Partitions may hold several rows of a key: one that can't tell is not forgotten for the next that can.
-        if question.outcomes[place] != Outcome::Undecided {
+        if !matches!(question.outcomes[place], Outcome::Undecided | Outcome::Again) {
             question.outcomes[place] = outcome;
         }
         Ok(Some(Datum::from(changes)))

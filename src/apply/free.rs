@@ -1,12 +1,21 @@
-//! Locking a row if nobody else has it, from within the statement that looks at it.
+//! Locking a row from within the statement that looks at it.
 
 use crate::boundary;
 use crate::errors::{Fault, Result};
 use pgrx::pg_sys::{self, Datum, Oid};
 
+/// Which rows are locked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// Those that nobody else has.
+    Free,
+    /// All: whoever has one is waited for.
+    Awaited,
+}
+
 /// The tables whose rows the engine's UPDATE that runs locks as it finds them.
-#[derive(Default)]
 pub struct Free {
+    pub lock: Lock,
     tables: Vec<Table>,
 }
 
@@ -18,24 +27,31 @@ struct Table {
 }
 
 impl Free {
-    /// Locks the row as an UPDATE that leaves its key alone does; false if somebody else has it. A row that somebody
-    /// else has changed meanwhile is locked in the version that is the current one, as the UPDATE goes on with that.
+    pub fn new(lock: Lock) -> Free {
+        Free { lock, tables: Vec::new() }
+    }
+
+    /// Locks the row as an UPDATE that leaves its key alone does; false if somebody else has it, or has changed it since it
+    /// was looked at. In REPEATABLE READ a change is left to the UPDATE, which fails with 40001.
+    ///
+    /// A later version of the row is not looked for: it may be in another partition, which PostgreSQL takes for an error.
     pub fn lock(&mut self, oid: Oid, tid: Datum) -> Result<bool> {
+        let wait = match self.lock {
+            Lock::Free => pg_sys::LockWaitPolicy::LockWaitSkip,
+            Lock::Awaited => pg_sys::LockWaitPolicy::LockWaitBlock,
+        };
         let table = self.table(oid)?;
         let (relation, slot) = (table.relation, table.slot);
         // SAFETY: the relation is open, the slot made for it, and the tid that of one of its rows, copied as the call
-        // may write to it. What waits for no lock runs no code of users.
-        let result = unsafe {
+        // may write to it. What waits for a lock runs no code of users.
+        let (result, repeatable) = unsafe {
             let mut tid = *tid.cast_mut_ptr::<pg_sys::ItemPointerData>();
             let mut failure = pg_sys::TM_FailureData::default();
             let lock =
                 (*(*relation).rd_tableam).tuple_lock.ok_or_else(|| Fault::internal("rows that can't be locked"))?;
-            let mut flags = pg_sys::TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
-            if pg_sys::XactIsoLevel < pg_sys::XACT_REPEATABLE_READ as i32 {
-                flags |= pg_sys::TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
-            }
+            let flags = pg_sys::TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
             let (snapshot, command) = (pg_sys::GetActiveSnapshot(), pg_sys::GetCurrentCommandId(true));
-            boundary::call(|| {
+            let result = boundary::call(|| {
                 lock(
                     relation,
                     &mut tid,
@@ -43,14 +59,19 @@ impl Free {
                     slot,
                     command,
                     pg_sys::LockTupleMode::LockTupleNoKeyExclusive,
-                    pg_sys::LockWaitPolicy::LockWaitSkip,
+                    wait,
                     flags as u8,
                     &mut failure,
                 )
-            })
+            });
+            (result, pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32)
         };
-        // What else there is (it is gone, say) the UPDATE finds out in turn.
-        Ok(result != pg_sys::TM_Result::TM_WouldBlock)
+        Ok(match result {
+            pg_sys::TM_Result::TM_WouldBlock => false,
+            pg_sys::TM_Result::TM_Updated => repeatable,
+            // What else there is (it is gone, say) the UPDATE finds out in turn.
+            _ => true,
+        })
     }
 
     fn table(&mut self, oid: Oid) -> Result<&Table> {

@@ -138,7 +138,7 @@ pub fn value(role: Role, after: &Row, oids: &StatusOids) -> Option<Datum> {
         Role::Seen => Some(Datum::from(after.seen)),
         Role::ErrorCode => after.error.as_ref().and_then(|e| text(&e.code)),
         Role::ErrorMessage => after.error.as_ref().and_then(|e| text(&e.message)),
-        Role::StatusMap => Some(text_datum(status_map::write(&after.milestones).as_bytes())),
+        Role::StatusMap => after.mapped.as_deref().map(|map| text_datum(status_map::write(map).as_bytes())),
         Role::Final => after.is_final.map(Datum::from),
     }
 }

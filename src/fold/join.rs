@@ -1,7 +1,7 @@
 //! Joining a fold with the row that is stored.
 
-use super::{Fold, Ranks, Row, Time, earliest};
-use crate::status::{MILESTONES, Milestone};
+use super::{Carrier, Error, Fold, Ranks, Row, Time, earliest};
+use crate::status::{MILESTONES, Milestone, Status};
 
 /// What joining some events with a stored row gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub struct Stored {
     pub message_length: Option<usize>,
 }
 
+/// What no time of PostgreSQL's reaches: the beginning of the year 294277.
+const END: Time = 9_223_371_331_200_000_000;
+
 /// How a time is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
@@ -45,16 +48,20 @@ impl Hold {
         match self {
             Hold::Not => None,
             Hold::Steps(1) => Some(t),
-            // Infinity stays what it is; the rest is rounded half up, as PostgreSQL does.
+            // Infinity stays what it is; the rest is rounded to the nearest, half away from 2000 as PostgreSQL does.
             Hold::Steps(_) if t == Time::MAX || t == Time::MIN => Some(t),
-            Hold::Steps(step) => Some((t + step / 2).div_euclid(step) * step),
+            Hold::Steps(step) => {
+                let steps = t.signum() * ((t.abs() + step / 2) / step);
+                // What would be rounded beyond the last time that PostgreSQL has is held as the step before.
+                Some(if steps * step >= END { steps - 1 } else { steps } * step)
+            }
             Hold::Iso => Some(t.clamp(crate::status_map::FIRST, crate::status_map::LAST)),
         }
     }
 }
 
 impl Stored {
-    /// The row as it comes back from the table. Errors are cut where they are read.
+    /// The row as it comes back from the table, its milestones in order. Errors are cut where they are read.
     pub fn mask(&self, mut row: Row) -> Row {
         row.status_at = row.status_at.and_then(|t| self.status_at.held(t));
         if !self.seen {
@@ -63,6 +70,7 @@ impl Stored {
         for (slot, hold) in row.milestones.iter_mut().zip(self.milestones) {
             *slot = slot.and_then(|t| hold.held(t));
         }
+        self.put_in_order(&mut row.milestones);
         row.mapped = self.mapped.then(|| Box::new(row.milestones.map(|t| t.and_then(|t| Hold::Iso.held(t)))));
         // Where there is no status yet, the column stays what it is.
         if self.is_final
@@ -73,12 +81,30 @@ impl Stored {
         row
     }
 
+    /// A later milestone vouches for those before it: they are no later. Events always say so; what is written directly may
+    /// not. That columns hold times more or less exactly makes no disorder.
+    fn put_in_order(&self, milestones: &mut [Option<Time>; MILESTONES]) {
+        let [sent, delivered, read] = [Milestone::Sent, Milestone::Delivered, Milestone::Read].map(|m| m as usize);
+        for (earlier, later) in [(delivered, read), (sent, delivered)] {
+            if let (Some(a), Some(b)) = (milestones[earlier], milestones[later])
+                && self.milestones[later].held(a).is_some_and(|a| b < a)
+            {
+                milestones[earlier] = self.milestones[earlier].held(b);
+            }
+        }
+    }
+
     /// A time of an event: no more exact than the status's own, which it will be compared with.
     pub fn round(&self, t: Time) -> Time {
         match self.status_at {
             Hold::Steps(_) => self.status_at.held(t).unwrap_or(t),
             _ => t,
         }
+    }
+
+    /// The next later time that the status's column can tell from this one.
+    pub fn after(&self, t: Time) -> Time {
+        t.saturating_add(if let Hold::Steps(step) = self.status_at { step } else { 1 })
     }
 
     /// A text as an error column of this length holds it.
@@ -91,37 +117,57 @@ impl Stored {
     }
 }
 
+/// What the log of a message was found to say of its row: remembered, so that not every one of many callbacks of a message
+/// has to ask the log. It stays true while the row has the same error and status, as a log only grows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// An error, and by which of its events it is known: others may be before that one.
+    error: Option<(Error, Carrier)>,
+    /// A status, and by which of its events it is known.
+    status: Option<(Status, Time)>,
+}
+
+impl Told {
+    /// What a log says of the row that it makes.
+    pub fn of(row: &Row, log: &Fold) -> Told {
+        Told {
+            error: row.error.as_ref().and_then(|error| Some((error.clone(), log.carrier(error)?))),
+            status: log.stands.filter(|&(status, _)| row.status == Some(status)),
+        }
+    }
+
+    /// What is known after new events made `after` of `before`.
+    pub fn and_then(self, before: &Row, after: &Row, fold: &Fold) -> Told {
+        let first = || fold.first_error().map(|(carrier, error)| (error.clone(), carrier));
+        Told {
+            error: if before.error == after.error { self.error } else { first() },
+            status: if before.status == after.status { self.status } else { fold.stands },
+        }
+    }
+}
+
 impl Row {
-    /// Joins events that are new to the row.
-    pub fn join(&self, fold: &Fold, ranks: &Ranks) -> Join {
+    /// Joins events that are new to the row: gives what [`Row::join_log`] would give with them in the log, if the row and
+    /// what was `told` before suffice for it.
+    pub fn join(&self, fold: &Fold, ranks: &Ranks, stored: &Stored, told: Option<&Told>) -> Join {
         let before = self.united();
         let mut row = before.as_ref().clone();
-        match (before.status, before.status_at, fold.stands) {
-            (_, _, None) => {}
-            (None, _, Some((s, t))) => {
-                row.status = Some(s);
-                row.status_at = Some(t);
-            }
-            (Some(old), None, Some((new, t))) if old == new => row.status_at = Some(t),
-            (Some(old), None, Some((new, _))) if ranks.of(old) == ranks.of(new) => {
-                return Join::Undecided;
-            }
-            (Some(old), at, Some(new)) => {
-                // A missing time only reaches this arm with different ranks, where times do not count.
-                if ranks.stands(new, (old, at.unwrap_or(new.1))) {
-                    row.status = Some(new.0);
-                    row.status_at = Some(new.1);
-                }
+        if let Some(new) = fold.stands {
+            match before.status_by(new, ranks, stored, told) {
+                Some(status) => (row.status, row.status_at) = status,
+                None => return Join::Undecided,
             }
         }
         row.take_evidence(fold);
-        if !row.join_error(&before, fold) {
-            return Join::Undecided;
+        match before.error_by(fold, stored, told) {
+            Some(error) => row.error = error.cloned(),
+            None => return Join::Undecided,
         }
         Join::Row(row)
     }
 
-    /// Joins the fold of everything the log has of this message.
+    /// What the row has to be, given everything that the log has of this message. The rule of all rules: `verify` lists
+    /// where a row is something else, and whatever writes a row leaves it so.
     ///
     /// What the row holds and the log does not explain was written directly, and stands as such: the result is
     /// never below what the row has already reached.
@@ -133,7 +179,6 @@ impl Row {
                 (None, _) => true,
                 (Some(old), Some(at)) => ranks.stands((new, t), (old, at)),
                 // No time is stored: the log's order decides, if the log knows this status at all.
-                (Some(old), None) if old == new => true,
                 (Some(old), None) => match ranks.of(new).cmp(&ranks.of(old)) {
                     std::cmp::Ordering::Greater => true,
                     std::cmp::Ordering::Equal => log.seen & old.bit() != 0,
@@ -146,64 +191,75 @@ impl Row {
             }
         }
         row.take_evidence(log);
-        row.error = before.error_by_log(log);
+        // An error that is stored and that no row of the log carries was written directly.
+        if before.error.as_ref().is_none_or(|error| log.carrier(error).is_some()) {
+            row.error = log.first_error().map(|(_, error)| error.clone());
+        }
         row
     }
 
-    fn take_evidence(&mut self, fold: &Fold) {
+    /// Takes in what events say beside their status and their error.
+    pub fn take_evidence(&mut self, fold: &Fold) {
         for (slot, t) in self.milestones.iter_mut().zip(fold.milestones) {
             earliest(slot, t);
         }
         self.seen |= fold.seen;
     }
 
-    /// Decides the error from the stored row `old` and new events; false if only the log can.
-    fn join_error(&mut self, old: &Row, fold: &Fold) -> bool {
-        let Some(stored) = &old.error else {
-            let carried = fold.first_error(true).or_else(|| {
-                let quiet = !fold.has_failure() && !old.has_failure();
-                fold.first_error(false).filter(|_| quiet)
-            });
-            self.error = carried.map(|c| c.error.clone());
-            return true;
-        };
-        if let Some(first) = fold.first_error(true) {
-            let failed_at = old.milestones[Milestone::Failed as usize];
-            if !old.has_failure() || failed_at.is_some_and(|at| first.at < at) {
-                self.error = Some(first.error.clone());
-                return true;
+    /// Status and time after new events, of which `new` stands; `None` if only the log can tell.
+    fn status_by(
+        &self,
+        new: (Status, Time),
+        ranks: &Ranks,
+        stored: &Stored,
+        told: Option<&Told>,
+    ) -> Option<(Option<Status>, Option<Time>)> {
+        let (taken, kept) = ((Some(new.0), Some(new.1)), (self.status, self.status_at));
+        let Some(old) = self.status else { return Some(taken) };
+        match (self.status_at, ranks.of(new.0).cmp(&ranks.of(old))) {
+            (Some(at), _) => Some(if ranks.stands(new, (old, at)) { taken } else { kept }),
+            (None, std::cmp::Ordering::Greater) => Some(taken),
+            (None, std::cmp::Ordering::Less) => Some(kept),
+            // Said again, and nothing of equal rank was ever said beside it.
+            (None, std::cmp::Ordering::Equal) if new.0 == old && stored.seen && self.has_no_rival(old, ranks) => {
+                Some(taken)
             }
-            return first.error == *stored;
-        }
-        if fold.has_failure() {
-            // It failed and says nothing: an error that came beside another event goes, one that was
-            // written directly stays. Only the log knows which it is.
-            return old.has_failure();
-        }
-        match fold.first_error(false) {
-            Some(other) => old.has_failure() || other.error == *stored,
-            None => true,
+            (None, std::cmp::Ordering::Equal) => {
+                let known = told?.status.filter(|&(status, _)| status == old)?;
+                if !ranks.stands(new, known) || new.0 == old && stored.status_at == Hold::Not {
+                    return Some(kept);
+                }
+                self.is_before(old, new.1, stored).then_some(taken)
+            }
         }
     }
 
-    fn error_by_log(&self, log: &Fold) -> Option<super::Error> {
-        // An error that is stored and that no row of the log carries was written directly.
-        let direct = self.error.as_ref().filter(|e| !log.carries(e));
-        let failed_at = self.milestones[Milestone::Failed as usize];
-        let logged_at = log.milestones[Milestone::Failed as usize];
-        if let Some(first) = log.first_error(true) {
-            let earlier = failed_at.is_some_and(|at| logged_at.is_none_or(|l| at < l));
-            return Some(match direct {
-                Some(d) if earlier => d.clone(),
-                _ => first.error.clone(),
-            });
+    fn has_no_rival(&self, status: Status, ranks: &Ranks) -> bool {
+        let rival = |s: &Status| *s != status && ranks.of(*s) == ranks.of(status) && self.seen & s.bit() != 0;
+        !Status::ALL.iter().any(|s| rival(s))
+    }
+
+    /// Is a time before any event of this status that the row has taken in? Its own milestone tells, where there is one.
+    fn is_before(&self, status: Status, t: Time, stored: &Stored) -> bool {
+        status.milestones().last().is_some_and(|&m| self.is_before_milestone(m, t, stored))
+    }
+
+    fn is_before_milestone(&self, milestone: Milestone, t: Time, stored: &Stored) -> bool {
+        let m = milestone as usize;
+        // Rounding keeps the order of times, but for making some equal.
+        matches!((self.milestones[m], stored.milestones[m].held(t)), (Some(at), Some(t)) if t < at)
+    }
+
+    /// The error after new events; `None` if only the log can tell.
+    fn error_by<'a>(&'a self, fold: &'a Fold, stored: &Stored, told: Option<&Told>) -> Option<Option<&'a Error>> {
+        let (Some(stands), Some((carrier, new))) = (&self.error, fold.first_error()) else {
+            return Some(self.error.as_ref().or(fold.first_error().map(|(_, error)| error)));
+        };
+        let (_, known) = told?.error.as_ref().filter(|(error, _)| error == stands)?;
+        if new == stands || (carrier, new) > (*known, stands) {
+            return Some(Some(stands));
         }
-        if direct.is_some() {
-            return direct.cloned();
-        }
-        if log.has_failure() || self.has_failure() {
-            return None;
-        }
-        log.first_error(false).map(|c| c.error.clone())
+        let first = !carrier.beside && self.is_before_milestone(Milestone::Failed, carrier.at, stored);
+        first.then_some(Some(new))
     }
 }

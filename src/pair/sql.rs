@@ -332,24 +332,26 @@ pub fn select_many(m: &Mapping, shape: &Shape, lock: Lock) -> String {
 /// Updates the message with key `$1` as `apply::decide` says, if it says so; with `checks`, also how often and when the
 /// provider was asked.
 pub fn update_decided(m: &Mapping, shape: &Shape, checks: bool) -> String {
-    let key = quote(&m.m.key);
-    format!("{} WHERE m.{key} {} $1 AND {}", set_decided(m, shape, checks), shape.equals, decide(m, shape, "1"))
+    let is_key = format!("m.{} {} $1", quote(&m.m.key), shape.equals);
+    format!("{} WHERE {is_key} AND {}", set_decided(m, shape, checks), decide(m, shape, "1", &is_key))
 }
 
 /// The same for the messages with keys `$1`, in their order.
 pub fn update_many_decided(m: &Mapping, shape: &Shape, checks: bool) -> String {
+    let is_key = format!("m.{} {} k.key", quote(&m.m.key), shape.equals);
     format!(
-        "{} FROM pg_catalog.unnest($1::{}[]) WITH ORDINALITY AS k(key, ord) WHERE m.{} {} k.key AND {}",
+        "{} FROM pg_catalog.unnest($1::{}[]) WITH ORDINALITY AS k(key, ord) WHERE {is_key} AND {}",
         set_decided(m, shape, checks),
         shape.key_type,
-        quote(&m.m.key),
-        shape.equals,
-        decide(m, shape, "k.ord"),
+        decide(m, shape, "k.ord", &is_key),
     )
 }
 
-fn decide(m: &Mapping, shape: &Shape, place: &str) -> String {
-    format!("msgstatus.decide({}, {place}, m.tableoid, m.ctid)", engine_columns(m, shape))
+/// The question to the fold. It is asked about rows with the key and no others: PostgreSQL may evaluate conditions that
+/// stand beside each other in any order, and a row that was asked about would have an outcome.
+fn decide(m: &Mapping, shape: &Shape, place: &str, is_key: &str) -> String {
+    let columns = engine_columns(m, shape);
+    format!("CASE WHEN {is_key} THEN msgstatus.decide({columns}, {place}, m.tableoid, m.ctid) ELSE false END")
 }
 
 fn set_decided(m: &Mapping, shape: &Shape, checks: bool) -> String {

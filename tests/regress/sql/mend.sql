@@ -51,7 +51,7 @@ UPDATE messages SET sent_at = NULL, delivered_at = '2024-01-03 00:00+00' WHERE s
 UPDATE messages SET failed_at = NULL, error_code = NULL, error_message = NULL WHERE sid = 's04';
 UPDATE messages SET read_at = NULL WHERE sid = 's05';
 UPDATE messages SET statuses_seen = 0 WHERE sid = 's06';
-UPDATE messages SET error_message = 'Unreachable ' WHERE sid = 's07';
+UPDATE messages SET error_message = 'Unreachable ' WHERE sid = 's07';   -- an error that no log row carries was written directly, and stands
 DELETE FROM messages WHERE sid = 's12';
 UPDATE messages SET status = NULL WHERE false;
 COMMIT;
