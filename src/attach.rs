@@ -1,6 +1,7 @@
 //! `attach` and `detach`: putting the engine on tables and taking it away.
 
 mod catalog;
+mod keys;
 mod roles;
 pub mod triggers;
 
@@ -8,13 +9,13 @@ use crate::datum::{jsonb_text, text_datum};
 use crate::encoding::warn;
 use crate::errors::{Code, Fault, Result};
 use crate::function::Args;
-use crate::key::{KeyType, quote};
+use crate::key::quote;
 use crate::pair::mapping::{Mapping, OnRegression};
 use crate::pair::{Table, cache, resolve};
 use crate::spi::Spi;
 use crate::trigger::{Call, Made};
 use crate::waiting::{self, Held};
-use pgrx::pg_sys::{self, Datum, Oid};
+use pgrx::pg_sys::{self, Datum};
 
 crate::sql_function!(msgstatus_attach, pg_finfo_msgstatus_attach, attach);
 crate::sql_function!(msgstatus_detach, pg_finfo_msgstatus_detach, detach);
@@ -93,7 +94,7 @@ fn attach(args: &Args) -> Result<Option<Datum>> {
     catalog::not_yet_tracked(&messages)?;
     catalog::schedule_exists(&poll)?;
     let roles::Assigned { m, l, p, copy } = roles::assign(&request, &messages, &log)?;
-    catalog::usable_keys(&messages, &m.key, &log, &l.key)?;
+    keys::check(&messages, &m.key, &log, &l.key)?;
     // Left from a restore of the schema without the data.
     triggers::drop(&messages, &log)?;
 
@@ -224,9 +225,4 @@ fn ddl(spi: &Spi, text: &str) -> Result<()> {
 
 fn text(value: &str) -> Option<Datum> {
     Some(text_datum(&crate::encoding::to_server(value)))
-}
-
-fn key_type(table: &Table, role: &str, column: &str) -> Result<(Oid, KeyType)> {
-    let (_, oid, _, collation) = resolve::required(table, role, column)?;
-    Ok((oid, KeyType::of(oid, collation)?))
 }

@@ -69,6 +69,7 @@ pub extern "C-unwind" fn _PG_init() {
         unsafe { (pgrx::pg_sys::process_shared_preload_libraries_in_progress, pgrx::pg_sys::IsBinaryUpgrade) };
     gucs::init(preloading);
     executor::init();
+    planner::init();
     if preloading && !upgrading {
         worker::register();
     }

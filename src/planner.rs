@@ -1,17 +1,18 @@
 //! How PostgreSQL plans the engine's own statements: by index, whatever the statistics and the session's settings say.
 //!
-//! A plan that was made while a table was small would scan it for ever after, in a session that loads it: nothing tells a
-//! cached plan that its table grew until the next ANALYZE. So while one of our statements may be planned, what it would be
-//! scanned with is priced out. It may be planned any moment until its executor starts, as PostgreSQL locks its tables
-//! last, and learns of changes then: so [`ByIndex`] lasts until [`over`], which the executor's hook calls before any
-//! trigger, constraint or function of users runs.
+//! A plan that was made while a table was small would read all of it for ever after, in a session that loads it: nothing
+//! tells a cached plan that its table grew until the next ANALYZE. So while one of our statements may be planned, ways to
+//! read a table that has an index to go by are left out ([`leave_out_scans`]). It may be planned any moment until its
+//! executor starts, as PostgreSQL locks its tables last, and learns of changes then: so [`ByIndex`] lasts until [`over`],
+//! which the executor's hook calls before any trigger, constraint or function of users runs.
 
 use crate::boundary;
 use crate::key::{c_string, quote};
-use pgrx::pg_sys::{self, List, NodeTag, Oid, Plan, PlannedStmt};
+use pgrx::pg_sys::{self, List, NodeTag, Oid, Path, Plan, PlannedStmt};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ffi::c_int;
+use std::sync::OnceLock;
 
 /// The planner's settings that matter, as they are.
 #[derive(Clone, Copy)]
@@ -21,10 +22,10 @@ struct Settings {
     plan_cache_mode: c_int,
 }
 
-const SWITCHES: usize = 8;
+const SWITCHES: usize = 6;
 
-/// Which of them a statement of ours wants on, in the order of [`switches`]: what goes by an index or a row's place.
-const WANTED: [bool; SWITCHES] = [true, true, true, true, false, false, false, false];
+/// Which of them a statement of ours wants on, in the order of [`switches`]: what is left has its usual price.
+const WANTED: [bool; SWITCHES] = [true, true, true, true, false, false];
 
 /// The variables of the planner themselves: to set them as settings takes longer than all that the engine does with a row.
 fn switches() -> [*mut bool; SWITCHES] {
@@ -33,10 +34,9 @@ fn switches() -> [*mut bool; SWITCHES] {
         &raw mut pg_sys::enable_bitmapscan,
         &raw mut pg_sys::enable_tidscan,
         &raw mut pg_sys::enable_nestloop,
+        // Cheaper in a small table, it would have the planner forget the index before we are asked.
         &raw mut pg_sys::enable_seqscan,
-        &raw mut pg_sys::enable_hashjoin,
-        &raw mut pg_sys::enable_mergejoin,
-        // A scan that has to be, as there is no index, has a price that would have it compiled each time.
+        // A price of the session's making would have the statement compiled each time.
         &raw mut pg_sys::jit_enabled,
     ]
 }
@@ -55,7 +55,7 @@ impl ByIndex {
     #[inline]
     pub fn begin() -> ByIndex {
         if SAVED.get().is_none() {
-            // SAFETY: variables of this process's only thread that uses them; `over` puts them back.
+            // SAFETY: variables of this process, which has one thread that uses them; `over` puts them back.
             unsafe {
                 let on = switches().map(|switch| *switch);
                 SAVED.set(Some(Settings { on, plan_cache_mode: pg_sys::plan_cache_mode }));
@@ -86,6 +86,102 @@ pub fn over() {
                 *switch = on;
             }
             pg_sys::plan_cache_mode = saved.plan_cache_mode;
+        }
+    }
+}
+
+static PREVIOUS: OnceLock<pg_sys::set_rel_pathlist_hook_type> = OnceLock::new();
+static PREVIOUS_INFO: OnceLock<pg_sys::get_relation_info_hook_type> = OnceLock::new();
+
+/// What a table has at least, to the planner: in one with a row or two all ways cost the same.
+const ROWS: f64 = 1000.0;
+const PAGES: pg_sys::BlockNumber = 100;
+
+pub fn init() {
+    // SAFETY: PostgreSQL loads libraries on its only thread; whoever was there before is called first.
+    unsafe {
+        if PREVIOUS.set(pg_sys::set_rel_pathlist_hook).is_ok() {
+            pg_sys::set_rel_pathlist_hook = Some(leave_out_scans);
+        }
+        if PREVIOUS_INFO.set(pg_sys::get_relation_info_hook).is_ok() {
+            pg_sys::get_relation_info_hook = Some(grow);
+        }
+    }
+}
+
+/// Makes a small table seem larger than it is.
+///
+/// # Safety
+/// Called by PostgreSQL's planner, with what it knows of a table and its indexes.
+unsafe extern "C-unwind" fn grow(
+    root: *mut pg_sys::PlannerInfo,
+    oid: Oid,
+    is_parent: bool,
+    table: *mut pg_sys::RelOptInfo,
+) {
+    // SAFETY: passed on as given; then numbers of the planner's own are changed.
+    unsafe {
+        if let Some(previous) = PREVIOUS_INFO.get().copied().flatten() {
+            previous(root, oid, is_parent, table);
+        }
+        if SAVED.get().is_none() || is_parent {
+            return;
+        }
+        (*table).tuples = (*table).tuples.max(ROWS);
+        (*table).pages = (*table).pages.max(PAGES);
+        each::<pg_sys::IndexOptInfo>((*table).indexlist, |index| {
+            (*index).tuples = (*index).tuples.max(ROWS);
+            (*index).pages = (*index).pages.max(PAGES / 10);
+        });
+    }
+}
+
+/// Leaves of the ways to read a table those that look rows up, if there are any: no price can then make a plan of one that
+/// reads all rows, with or without an index.
+///
+/// # Safety
+/// Called by PostgreSQL's planner, with a table whose paths are known.
+unsafe extern "C-unwind" fn leave_out_scans(
+    root: *mut pg_sys::PlannerInfo,
+    table: *mut pg_sys::RelOptInfo,
+    number: pg_sys::Index,
+    entry: *mut pg_sys::RangeTblEntry,
+) {
+    // SAFETY: passed on as given; then a list of paths is made anew, in the planner's memory. An error jumps over this
+    // frame, which holds nothing to drop.
+    unsafe {
+        if let Some(previous) = PREVIOUS.get().copied().flatten() {
+            previous(root, table, number, entry);
+        }
+        if SAVED.get().is_none() || (*entry).rtekind != pg_sys::RTEKind::RTE_RELATION {
+            return;
+        }
+        let mut found: *mut List = std::ptr::null_mut();
+        each::<Path>((*table).pathlist, |path| {
+            if looks_up(path) {
+                found = pg_sys::lappend(found, path.cast());
+            }
+        });
+        // A partitioned table's are made of those of its partitions.
+        if !found.is_null() && !(*entry).inh {
+            (*table).pathlist = found;
+            (*table).partial_pathlist = std::ptr::null_mut();
+        }
+    }
+}
+
+/// Does it look rows up, by a condition of an index or by their places?
+unsafe fn looks_up(path: *mut Path) -> bool {
+    // SAFETY: a node is of the type that its tag says.
+    unsafe {
+        match (*path).type_ {
+            NodeTag::T_IndexPath => !(*path.cast::<pg_sys::IndexPath>()).indexclauses.is_null(),
+            NodeTag::T_BitmapHeapPath => {
+                let by = (*path.cast::<pg_sys::BitmapHeapPath>()).bitmapqual;
+                (*by).type_ != NodeTag::T_IndexPath || looks_up(by)
+            }
+            NodeTag::T_TidPath => true,
+            _ => false,
         }
     }
 }

@@ -1,8 +1,7 @@
 //! What `attach` asks the catalog, and what it writes into `msgstatus.tracked`.
 
-use super::{Level, key_type, text};
+use super::{Level, text};
 use crate::errors::{Code, Fault, Result};
-use crate::key::{quote, type_label};
 use crate::pair::mapping::{Mapping, OnRegression};
 use crate::pair::{Table, resolve};
 use crate::session::as_extension;
@@ -90,72 +89,6 @@ pub fn next_pair(log: &Table) -> Result<i32> {
                   FROM pg_catalog.pg_trigger g WHERE g.tgrelid OPERATOR(pg_catalog.=) $1) AS used";
     let rows = spi.once(sql, &[pg_sys::OIDOID], &[Some(Datum::from(log.oid))])?;
     rows.get(0, 0).map(|d| d.value() as i32).ok_or_else(|| Fault::internal("no next pair"))
-}
-
-/// The keys have one type, the message key a unique index, the log key any index.
-pub fn usable_keys(messages: &Table, message_key: &str, log: &Table, log_key: &str) -> Result<()> {
-    let (m_oid, m_key) = key_type(messages, "message_key", message_key)?;
-    let (l_oid, l_key) = key_type(log, "log_key", log_key)?;
-    if m_key.oid() != l_key.oid() {
-        return Err(Fault::new(
-            Code::WrongType,
-            format!(
-                "the key \"{message_key}\" of messages is {}, the key \"{log_key}\" of the log is {}",
-                type_label(m_oid),
-                type_label(l_oid)
-            ),
-            "Both keys need the same type: convert the log's column with ALTER TABLE ... ALTER COLUMN ... TYPE.",
-        ));
-    }
-    let missing = |what: &str, table: &Table, ddl: String| {
-        Fault::new(
-            Code::NotReady,
-            format!("table {} has no {what}", resolve::relation_name(table.oid)),
-            format!("Create it, then attach: {ddl}"),
-        )
-    };
-    if !has_index(messages, message_key, true)? {
-        return Err(missing(
-            &format!("unique index on its key \"{message_key}\""),
-            messages,
-            create_index(messages, message_key, "UNIQUE INDEX"),
-        ));
-    }
-    if !has_index(log, log_key, false)? {
-        return Err(missing(&format!("index on its key \"{log_key}\""), log, create_index(log, log_key, "INDEX")));
-    }
-    Ok(())
-}
-
-fn create_index(table: &Table, column: &str, what: &str) -> String {
-    // CONCURRENTLY spares writers; a partitioned table has no such thing.
-    let how = if table.partitioned { "" } else { " CONCURRENTLY" };
-    format!("CREATE {what}{how} ON {} ({});", resolve::relation_name(table.oid), quote(column))
-}
-
-/// Is there a valid index that leads to a row by this column? A unique one may have the partition key beside it, as
-/// PostgreSQL asks of partitioned tables, and may leave out NULLs.
-fn has_index(table: &Table, column: &str, unique: bool) -> Result<bool> {
-    let spi = Spi::connect()?;
-    let sql = "
-        SELECT 1
-          FROM pg_catalog.pg_index i
-          JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) i.indrelid
-           AND a.attnum OPERATOR(pg_catalog.=) i.indkey[0] AND a.attname OPERATOR(pg_catalog.=) $2::pg_catalog.name
-          LEFT JOIN pg_catalog.pg_partitioned_table p ON p.partrelid OPERATOR(pg_catalog.=) i.indrelid
-         WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisvalid
-           AND (i.indpred IS NULL OR pg_catalog.pg_get_expr(i.indpred, i.indrelid)
-                OPERATOR(pg_catalog.=) pg_catalog.format('(%I IS NOT NULL)', a.attname))
-           AND (NOT $3 OR i.indisunique AND i.indimmediate
-                AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(1, i.indnkeyatts OPERATOR(pg_catalog.-) 1) k
-                                 WHERE p.partattrs IS NULL
-                                    OR i.indkey[k] OPERATOR(pg_catalog.<>) ALL (p.partattrs::pg_catalog.int2[])))";
-    let rows = spi.once(
-        sql,
-        &[pg_sys::OIDOID, pg_sys::TEXTOID, pg_sys::BOOLOID],
-        &[Some(Datum::from(table.oid)), text(column), Some(Datum::from(unique))],
-    )?;
-    Ok(!rows.is_empty())
 }
 
 /// Writes the pair into `tracked`.
