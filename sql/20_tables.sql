@@ -139,3 +139,17 @@ SELECT pg_catalog.pg_extension_config_dump('msgstatus.tracked', '');
 CREATE SEQUENCE msgstatus.unmatched_commits;
 COMMENT ON SEQUENCE msgstatus.unmatched_commits IS
     'Advances when a transaction commits callbacks whose message is not there. A transaction that inserts messages looks at it before it commits, to see whether it has to look at the log again.';
+
+CREATE TABLE msgstatus.prepared_key (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    messages oid NOT NULL,
+    key text NOT NULL,
+    what text NOT NULL
+);
+COMMENT ON TABLE msgstatus.prepared_key IS
+    'What transactions wrote about that a two-phase subscription has prepared. It is folded, and gone from here, right behind their COMMIT PREPARED; what is left of it settle() folds.';
+COMMENT ON SEQUENCE msgstatus.prepared_key_id_seq IS 'numbers the rows of prepared_key';
+COMMENT ON COLUMN msgstatus.prepared_key.id IS 'number of the row';
+COMMENT ON COLUMN msgstatus.prepared_key.messages IS 'the messages table';
+COMMENT ON COLUMN msgstatus.prepared_key.key IS 'a message''s key or SID, as text';
+COMMENT ON COLUMN msgstatus.prepared_key.what IS 'what was written: a callback or a message, by its key or its SID';

@@ -11,7 +11,7 @@ use crate::errors::{Code, Fault, Result};
 use crate::function::Args;
 use crate::key::quote;
 use crate::pair::mapping::{Mapping, OnRegression};
-use crate::pair::{Table, cache, resolve};
+use crate::pair::{cache, resolve};
 use crate::spi::Spi;
 use crate::trigger::{Call, Made};
 use crate::waiting::{self, Held};

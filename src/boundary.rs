@@ -279,6 +279,17 @@ unsafe extern "C-unwind" {
     pub fn AfterTriggerFireDeferred();
     pub fn CommitTransactionCommand();
     pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);
+    pub fn standard_ExecutorEnd(query: *mut pg_sys::QueryDesc);
+    pub fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        text: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        parameters: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        destination: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
 }
 
 #[cfg(test)]

@@ -23,12 +23,15 @@ use crate::advisory::{self, Class};
 use crate::apply::{self, Whose};
 use crate::boundary;
 use crate::errors::{Fault, Result};
+use crate::gather;
+use crate::inspect::key_from_text;
 use crate::key::Key;
 use crate::pair::{Pair, cache};
+use crate::replicated;
 use crate::status::oids::extension_schema;
 use crate::waiting::{self, Held};
 use pgrx::pg_sys::{self, Datum, Oid};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -49,7 +52,69 @@ struct Pending {
 
 thread_local! {
     static PENDING: RefCell<BTreeMap<u32, Pending>> = const { RefCell::new(BTreeMap::new()) };
-    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has [`at_transaction_end`] called. In a process that loads the library for all others they have it, too.
+pub fn init() {
+    // SAFETY: called once a process, with a function that stays loaded with this library.
+    unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
+}
+
+/// What a transaction has to look at again before it commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A callback, by its key.
+    Callback,
+    /// A callback that waits beside the log, by its SID.
+    WaitingCallback,
+    /// A message that was inserted or got its key.
+    Message,
+    /// A message that was inserted or got its SID, where callbacks wait beside the log.
+    MessageBySid,
+}
+
+/// Forgets everything that was to be looked at, and gives it: keys and SIDs as text.
+pub fn take_all() -> Vec<(Rc<Pair>, What, Vec<u8>)> {
+    let mut all = Vec::new();
+    for p in PENDING.take().into_values() {
+        let by_key = |key: &Key| p.pair.key.text(key);
+        let by_sid = |sid: &String| crate::encoding::to_server(sid).to_vec();
+        let mut put = |what, text| all.push((Rc::clone(&p.pair), what, text));
+        p.callbacks.iter().for_each(|key| put(What::Callback, by_key(key)));
+        p.waiting.iter().for_each(|sid| put(What::WaitingCallback, by_sid(sid)));
+        p.messages.iter().for_each(|key| put(What::Message, by_key(key)));
+        p.sids.iter().for_each(|sid| put(What::MessageBySid, by_sid(sid)));
+    }
+    all
+}
+
+/// Looks at something before the commit that another transaction wrote.
+pub fn look_at(pair: &Rc<Pair>, what: What, text: &[u8]) -> Result<()> {
+    let sid = || crate::encoding::from_server(text);
+    let key = match what {
+        What::Callback | What::Message => Some(key_from_text(pair, text)?),
+        What::WaitingCallback | What::MessageBySid => None,
+    };
+    pending(pair, None, |p| match (what, key) {
+        (What::Callback, Some(key)) => drop(p.callbacks.insert(key)),
+        (What::Message, Some(key)) => p.messages.push(key),
+        (What::WaitingCallback, _) => drop(p.waiting.insert(sid())),
+        _ => p.sids.push(sid()),
+    });
+    Ok(())
+}
+
+/// A pair as it is now. Since its rows were written, the transaction may have renamed, detached or dropped what they are in.
+pub fn still(pair: Rc<Pair>) -> Result<Option<Rc<Pair>>> {
+    if cache::policy_table() == pg_sys::InvalidOid {
+        // The extension itself was dropped.
+        return Ok(None);
+    }
+    Ok(match cache::still(pair.messages.oid)? {
+        Some(now) => Some(now),
+        None if pair.tracked || !pair.exists() => None,
+        None => Some(pair),
+    })
 }
 
 /// Looks before messages are folded under the lock: others may keep the sequence moving.
@@ -101,6 +166,11 @@ pub fn messages_appear(pair: &Rc<Pair>, mut keys: Vec<Key>) -> Result<()> {
     if keys.is_empty() {
         return Ok(());
     }
+    // A subscription's worker does nothing before it commits: see `gather`.
+    if gather::is_replicating() {
+        pending(pair, None, |p| p.messages.append(&mut keys));
+        return Ok(());
+    }
     see_commits(pair)?;
     apply::refold(pair, &mut keys, Whose::Own)?;
     pending(pair, None, |p| p.messages.append(&mut keys));
@@ -110,6 +180,10 @@ pub fn messages_appear(pair: &Rc<Pair>, mut keys: Vec<Key>) -> Result<()> {
 /// Messages that were inserted or got their SID: the same for what waits beside the log.
 pub fn sids_appear(pair: &Rc<Pair>, mut sids: Vec<String>) -> Result<()> {
     if sids.is_empty() {
+        return Ok(());
+    }
+    if gather::is_replicating() {
+        pending(pair, None, |p| p.sids.append(&mut sids));
         return Ok(());
     }
     see_commits(pair)?;
@@ -134,10 +208,6 @@ fn see_commits(pair: &Rc<Pair>) -> Result<()> {
 }
 
 fn pending(pair: &Rc<Pair>, commits: Option<i64>, add: impl FnOnce(&mut Pending)) {
-    if !REGISTERED.replace(true) {
-        // SAFETY: registered once a backend, as a function that stays loaded with this library.
-        unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) };
-    }
     PENDING.with_borrow_mut(|all| {
         let entry = all.entry(pair.messages.oid.to_u32()).or_insert_with(|| Pending {
             pair: Rc::clone(pair),
@@ -155,10 +225,23 @@ fn pending(pair: &Rc<Pair>, commits: Option<i64>, add: impl FnOnce(&mut Pending)
 }
 
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut std::ffi::c_void) {
+    let nothing = || gather::is_empty() && PENDING.with_borrow(BTreeMap::is_empty);
     match event {
-        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => {
             // SAFETY: PostgreSQL calls this, on its thread, and this frame holds nothing to drop.
-            unsafe { boundary::enter(before_commit) };
+            unsafe {
+                // Around COMMIT PREPARED is a transaction that has written nothing itself.
+                if gather::is_replicating() && pg_sys::GetTopTransactionIdIfAny() == pg_sys::InvalidTransactionId {
+                    boundary::enter(replicated::resume);
+                }
+                if !nothing() {
+                    boundary::enter(before_commit);
+                }
+            }
+        }
+        pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE if !nothing() => {
+            // SAFETY: as above.
+            unsafe { boundary::enter(if gather::is_replicating() { replicated::prepare } else { before_commit }) };
         }
         pg_sys::XactEvent::XACT_EVENT_COMMIT
         | pg_sys::XactEvent::XACT_EVENT_ABORT
@@ -168,6 +251,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
                     p.clear();
                 }
             });
+            gather::forget();
         }
         _ => {}
     }
@@ -181,6 +265,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
 fn before_commit() -> Result<()> {
     let mut all = BTreeMap::new();
     for attempt in 1.. {
+        gather::fold(-1)?;
         take_pending(&mut all)?;
         if all.is_empty() {
             return Ok(());
@@ -247,21 +332,14 @@ fn take_pending(all: &mut BTreeMap<u32, Pending>) -> Result<()> {
             }
         }
     }
-    if cache::policy_table() == pg_sys::InvalidOid {
-        // The extension itself was dropped.
-        all.clear();
-    }
     for (messages, mut p) in std::mem::take(all) {
         if !p.has_callbacks() && !p.has_messages() {
             continue;
         }
-        // Since the rows were written, this transaction may have renamed, detached or dropped what they are in.
-        match cache::still(Oid::from(messages))? {
-            Some(pair) => p.pair = pair,
-            None if p.pair.tracked || !p.pair.exists() => continue,
-            None => {}
+        if let Some(pair) = still(Rc::clone(&p.pair))? {
+            p.pair = pair;
+            all.insert(messages, p);
         }
-        all.insert(messages, p);
     }
     Ok(())
 }

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | [`status`] | the statuses, the providers' words for them |
 //! | [`fold`] | the rule: what a set of events makes of a message |
-//! | [`log_trigger`] | log rows in |
+//! | [`log_trigger`], [`gather`] | log rows in |
 //! | [`log_write`] | log rows that msgstatus writes itself |
 //! | [`apply`] | folds to messages: read, decide, lock in key order, write |
 //! | [`replay`], [`commit`] | callbacks that came before their message, in this transaction or a concurrent one |
+//! | [`replicated`] | what a subscription prepares |
 //! | [`waiting`] | those of them that have no key for the log yet |
 //! | [`guard`] | the rule against every other writer |
 //! | [`planner`] | the engine's statements go by an index |
@@ -35,6 +36,7 @@ pub mod errors;
 pub mod executor;
 pub mod fold;
 pub mod function;
+pub mod gather;
 pub mod guard;
 pub mod gucs;
 pub mod inspect;
@@ -46,6 +48,7 @@ pub mod pair;
 pub mod planner;
 pub mod poll;
 pub mod replay;
+pub mod replicated;
 pub mod session;
 pub mod spi;
 pub mod status;
@@ -70,6 +73,8 @@ pub extern "C-unwind" fn _PG_init() {
     gucs::init(preloading);
     executor::init();
     planner::init();
+    gather::init();
+    commit::init();
     if preloading && !upgrading {
         worker::register();
     }

@@ -1,13 +1,15 @@
 //! The trigger on the delivery log: new rows in, messages right.
 //!
 //! A statement with one row takes the path made for it. A statement with many is folded in one pass over its
-//! transition table, one fold a message, before any message is read.
+//! transition table, one fold a message, before any message is read. Triggers on rows gather events for that
+//! ([`crate::gather`]).
 
 use crate::apply;
 use crate::commit;
 use crate::errors::Result;
 use crate::fold::{Event, Fold, Ranks, Time, Verdict};
 use crate::function::Args;
+use crate::gather;
 use crate::key::Key;
 use crate::pair::{Pair, Side, Table};
 use crate::session::trigger_depth;
@@ -170,6 +172,16 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
     let pair = call.pair(Side::Log)?;
     let columns = Columns::remembered(&pair, call.relation())?;
 
+    if call.is_row() && gathers(&pair) {
+        let row = call.new_row(columns.last);
+        if let (Some(key), Some(said)) =
+            (columns.with_key(&pair, &row, |key| Key::from(key)), columns.read(&pair, &row))
+        {
+            gather::add(&pair, key, said.event.status, |fold| said.add_to(fold, &pair.ranks));
+        }
+        return Ok(Some(Datum::from(0usize)));
+    }
+
     let mut rows = 0u64;
     let mut first: Option<(Key, Option<Said>)> = None;
     let mut groups: IndexMap<Key, Fold> = IndexMap::new();
@@ -209,6 +221,12 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
     }
     // The result of an AFTER trigger is ignored; a null pointer, not SQL NULL, is what PostgreSQL expects.
     Ok(Some(Datum::from(0usize)))
+}
+
+/// Are the events of a statement's rows folded together, when it is over? Not where somebody waits for the verdict on one.
+fn gathers(pair: &Pair) -> bool {
+    let awaited = AWAITED.get().is_some_and(|a| a.messages == pair.messages.oid && a.depth == trigger_depth());
+    !awaited && gather::will_end()
 }
 
 fn one(pair: &Rc<Pair>, key: Key, said: Option<Said>) -> Result<Verdict> {

@@ -11,6 +11,7 @@ use crate::key::Key;
 use crate::log_trigger;
 use crate::pair::sql;
 use crate::pair::{Pair, cache, resolve};
+use crate::replicated;
 use crate::session::Rights;
 use crate::spi::Spi;
 use crate::status::oids::verdict_datum;
@@ -193,6 +194,7 @@ fn rebuild(args: &Args) -> Result<Option<Datum>> {
 
 fn settle(args: &Args) -> Result<Option<Datum>> {
     let mut written = 0;
+    replicated::resume()?;
     let since = since(args.get(0));
     for messages in cache::all()? {
         if !resolve::may(messages, pg_sys::ACL_UPDATE) {
