@@ -107,10 +107,40 @@ COMMENT ON TRIGGER poll_schedule_changed ON msgstatus.poll_schedule IS
 
 SELECT pg_catalog.pg_extension_config_dump('msgstatus.poll_schedule', $$WHERE schedule NOT IN ('stuck', 'eager')$$);
 
+-- A regclass whose input takes the name of a table that is not there, so that in a restore which leaves one out the rows
+-- of the others are not lost with it.
+CREATE TYPE msgstatus.tracked_table;
+CREATE FUNCTION msgstatus.tracked_table_in(cstring) RETURNS msgstatus.tracked_table
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'msgstatus_tracked_table_in';
+COMMENT ON FUNCTION msgstatus.tracked_table_in(cstring) IS 'input of tracked_table: as regclass, but a table that is not there is none';
+CREATE FUNCTION msgstatus.tracked_table_out(msgstatus.tracked_table) RETURNS cstring
+    LANGUAGE internal STABLE STRICT PARALLEL SAFE AS 'regclassout';
+COMMENT ON FUNCTION msgstatus.tracked_table_out(msgstatus.tracked_table) IS 'output of tracked_table: that of regclass';
+CREATE FUNCTION msgstatus.tracked_table_recv(internal) RETURNS msgstatus.tracked_table
+    LANGUAGE internal STABLE STRICT PARALLEL SAFE AS 'regclassrecv';
+COMMENT ON FUNCTION msgstatus.tracked_table_recv(internal) IS 'binary input of tracked_table: that of regclass';
+CREATE FUNCTION msgstatus.tracked_table_send(msgstatus.tracked_table) RETURNS bytea
+    LANGUAGE internal STABLE STRICT PARALLEL SAFE AS 'regclasssend';
+COMMENT ON FUNCTION msgstatus.tracked_table_send(msgstatus.tracked_table) IS 'binary output of tracked_table: that of regclass';
+CREATE TYPE msgstatus.tracked_table (
+    INPUT = msgstatus.tracked_table_in, OUTPUT = msgstatus.tracked_table_out,
+    RECEIVE = msgstatus.tracked_table_recv, SEND = msgstatus.tracked_table_send, LIKE = pg_catalog.regclass
+);
+COMMENT ON TYPE msgstatus.tracked_table IS
+    'A table, as regclass, for the extension''s own tables: the name of one that is not there is no error, and the row is left out.';
+CREATE CAST (msgstatus.tracked_table AS pg_catalog.regclass) WITHOUT FUNCTION AS IMPLICIT;
+COMMENT ON CAST (msgstatus.tracked_table AS pg_catalog.regclass) IS 'they are the same';
+CREATE CAST (msgstatus.tracked_table AS pg_catalog.oid) WITHOUT FUNCTION AS IMPLICIT;
+COMMENT ON CAST (msgstatus.tracked_table AS pg_catalog.oid) IS 'as that of regclass';
+CREATE CAST (pg_catalog.regclass AS msgstatus.tracked_table) WITHOUT FUNCTION AS ASSIGNMENT;
+COMMENT ON CAST (pg_catalog.regclass AS msgstatus.tracked_table) IS 'they are the same';
+CREATE CAST (pg_catalog.oid AS msgstatus.tracked_table) WITHOUT FUNCTION AS ASSIGNMENT;
+COMMENT ON CAST (pg_catalog.oid AS msgstatus.tracked_table) IS 'as that of regclass';
+
 CREATE TABLE msgstatus.tracked (
     pair integer PRIMARY KEY,
-    messages regclass NOT NULL UNIQUE,
-    log regclass NOT NULL,
+    messages msgstatus.tracked_table NOT NULL UNIQUE,
+    log msgstatus.tracked_table NOT NULL,
     policy text NOT NULL,
     on_regression text NOT NULL,
     level text NOT NULL,

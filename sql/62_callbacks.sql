@@ -2,7 +2,7 @@
 
 CREATE TABLE msgstatus.waiting_callback (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    messages regclass NOT NULL,
+    messages msgstatus.tracked_table NOT NULL,
     sid text NOT NULL,
     provider text NOT NULL,
     status text NOT NULL,

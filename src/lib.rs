@@ -15,6 +15,7 @@
 //! | [`executor`] | statements that the triggers on messages can't concern, spared from them |
 //! | [`attach`] | `attach`, `detach`, `create_tables`, `convert_status` |
 //! | [`inspect`], [`mend`] | `history`, `verify`, …; `rebuild`, `settle`, `apply_status` |
+//! | [`own_rows`] | the extension's own tables, in replication and dumps |
 //! | [`twilio`] | Twilio's API: what to ask, how, and on which thread |
 //! | [`poll`] | asking it: which messages, and what becomes of the answers |
 //! | [`edge`], [`webhook`] | what providers send: parsers and signatures, and all of it in SQL |
@@ -44,6 +45,7 @@ pub mod key;
 pub mod log_trigger;
 pub mod log_write;
 pub mod mend;
+pub mod own_rows;
 pub mod pair;
 pub mod planner;
 pub mod poll;
@@ -96,6 +98,7 @@ pgrx::extension_sql_file!(
     requires = ["error_codes_twilio"]
 );
 pgrx::extension_sql_file!("../sql/66_describe_error.sql", name = "describe_error", requires = ["error_codes_others"]);
+pgrx::extension_sql_file!("../sql/80_local.sql", name = "local", requires = ["describe_error"]);
 pgrx::extension_sql_file!("../sql/90_rights.sql", name = "rights", finalize);
 
 #[cfg(any(test, feature = "pg_test"))]

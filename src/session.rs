@@ -96,8 +96,25 @@ impl Rights {
     }
 }
 
+thread_local! {
+    /// Is it the extension itself that writes its own tables?
+    static EXTENSION: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Is the extension at work on its own tables?
+pub fn is_extension() -> bool {
+    EXTENSION.get()
+}
+
 /// Does some work as the owner of the extension's own tables.
 pub fn as_extension<T>(work: impl FnOnce(&Spi) -> Result<T>) -> Result<T> {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            EXTENSION.set(self.0);
+        }
+    }
+    let _restore = Restore(EXTENSION.replace(true));
     let table = resolve::existing(cache::policy_table(), "msgstatus.policy")?;
     let _owner = ActAs::owner(table.owner, false);
     let spi = Spi::connect()?;

@@ -22,6 +22,8 @@ pub enum Made {
     AfterInsertOrKey,
     /// BEFORE INSERT OR UPDATE of rows.
     BeforeWrite,
+    /// BEFORE any change of rows.
+    BeforeRow,
     /// AFTER any change of rows, and BEFORE TRUNCATE.
     PolicyChange,
 }
@@ -52,6 +54,7 @@ impl Call {
             Made::AfterInsert => after && insert,
             Made::AfterInsertOrKey => after && (insert || update && row),
             Made::BeforeWrite => before && row && (insert || update),
+            Made::BeforeRow => before && row,
             Made::PolicyChange => after && row || before && call.is_truncate(),
         };
         if fits {
@@ -105,6 +108,11 @@ impl Call {
     /// The row as the statement leaves it; null for a DELETE.
     pub fn new_tuple(&self) -> pg_sys::HeapTuple {
         if self.is_insert() { self.data().tg_trigtuple } else { self.data().tg_newtuple }
+    }
+
+    /// The row that a BEFORE ROW trigger lets through as it is.
+    pub fn unchanged(&self) -> pg_sys::HeapTuple {
+        if self.data().tg_newtuple.is_null() { self.data().tg_trigtuple } else { self.data().tg_newtuple }
     }
 
     /// The first columns of the row as the statement leaves it. For triggers on rows, of relations that have them.
