@@ -174,7 +174,9 @@ CREATE TABLE msgstatus.prepared_key (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     messages oid NOT NULL,
     key text NOT NULL,
-    what text NOT NULL
+    what text NOT NULL,
+    checks integer NOT NULL,
+    checked_at timestamptz
 );
 COMMENT ON TABLE msgstatus.prepared_key IS
     'What transactions wrote about that a two-phase subscription has prepared. It is folded, and gone from here, right behind their COMMIT PREPARED; what is left of it settle() folds.';
@@ -183,3 +185,5 @@ COMMENT ON COLUMN msgstatus.prepared_key.id IS 'number of the row';
 COMMENT ON COLUMN msgstatus.prepared_key.messages IS 'the messages table';
 COMMENT ON COLUMN msgstatus.prepared_key.key IS 'a message''s key or SID, as text';
 COMMENT ON COLUMN msgstatus.prepared_key.what IS 'what was written: a callback or a message, by its key or its SID';
+COMMENT ON COLUMN msgstatus.prepared_key.checks IS 'how many of the callbacks are answers of the provider that are still to be counted';
+COMMENT ON COLUMN msgstatus.prepared_key.checked_at IS 'when the last of these answers came';

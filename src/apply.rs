@@ -12,7 +12,7 @@ mod told;
 use crate::boundary;
 use crate::datum::in_scratch;
 use crate::errors::{Code, Result};
-use crate::fold::{Fold, Join, Row, Told, Verdict};
+use crate::fold::{Checks, Fold, Join, Row, Told, Verdict};
 use crate::key::Key;
 use crate::pair::Pair;
 use crate::pair::sql::Lock;
@@ -170,6 +170,17 @@ pub fn by_log(pair: &Pair, key: &Key, row: &Row) -> Result<Row> {
 /// The stored row of one message, read with the rights of the caller.
 pub fn stored(pair: &Pair, spi: &Spi, key: &Key) -> Result<Option<Row>> {
     Ok(rows::look_at(pair, spi, AsOf::Query, &[key])?.into_iter().next().map(|f| f.row))
+}
+
+/// Notes how often and when the provider was asked about messages.
+pub fn count_checks(pair: &Pair, checked: Vec<(Key, Checks)>) -> Result<()> {
+    let mut by_key: IndexMap<Key, Checks> = IndexMap::new();
+    for (key, checks) in checked {
+        by_key.entry(key).or_default().merge(checks);
+    }
+    by_key.sort_unstable_by(|a, _, b, _| pair.key.compare(a, b));
+    let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
+    rows::count_checks(pair, &Spi::connect()?, by_key.iter().map(|(key, &checks)| (key, checks)))
 }
 
 /// Which of these keys some message has.

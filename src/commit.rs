@@ -31,7 +31,7 @@ use crate::replicated;
 use crate::status::oids::extension_schema;
 use crate::waiting::{self, Held};
 use pgrx::pg_sys::{self, Datum, Oid};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -52,6 +52,8 @@ struct Pending {
 
 thread_local! {
     static PENDING: RefCell<BTreeMap<u32, Pending>> = const { RefCell::new(BTreeMap::new()) };
+    /// Has this process, a worker of a subscription, looked for what was prepared before?
+    static RESUMED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Has [`at_transaction_end`] called. In a process that loads the library for all others they have it, too.
@@ -230,8 +232,11 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => {
             // SAFETY: PostgreSQL calls this, on its thread, and this frame holds nothing to drop.
             unsafe {
-                // Around COMMIT PREPARED is a transaction that has written nothing itself.
-                if gather::is_replicating() && pg_sys::GetTopTransactionIdIfAny() == pg_sys::InvalidTransactionId {
+                // Around COMMIT PREPARED is a transaction that has written nothing itself. And the first look is also for what
+                // was prepared before this process began.
+                if gather::is_replicating()
+                    && (!RESUMED.replace(true) || pg_sys::GetTopTransactionIdIfAny() == pg_sys::InvalidTransactionId)
+                {
                     boundary::enter(replicated::resume);
                 }
                 if !nothing() {

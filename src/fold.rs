@@ -151,6 +151,11 @@ impl Fold {
         self.checks.merge(Checks { count: 1, last: Some(at) });
     }
 
+    /// Forgets how often the provider was asked, and gives it.
+    pub fn take_checks(&mut self) -> Checks {
+        std::mem::take(&mut self.checks)
+    }
+
     /// How many of the events were answers to questions.
     pub fn checks(&self) -> Checks {
         self.checks

@@ -14,9 +14,9 @@ use crate::apply;
 use crate::boundary;
 use crate::commit;
 use crate::errors::Result;
-use crate::fold::Fold;
+use crate::fold::{Checks, Fold};
 use crate::key::Key;
-use crate::pair::Pair;
+use crate::pair::{Pair, resolve};
 use crate::session::trigger_depth;
 use crate::status::Status;
 use indexmap::IndexMap;
@@ -100,9 +100,15 @@ pub fn add(pair: &Rc<Pair>, key: Key, status: Status, add_to: impl FnOnce(&mut F
     });
 }
 
-/// Forgets all events, and gives their keys by pair.
-pub fn take_keys() -> Vec<(Rc<Pair>, Vec<Key>)> {
-    GATHERED.take().into_iter().map(|g| (g.pair, g.folds.into_keys().collect())).collect()
+/// Forgets all events, and gives their keys and checks by pair.
+pub fn take() -> Result<Vec<(Rc<Pair>, Vec<(Key, Checks)>)>> {
+    let mut all = Vec::new();
+    for mut gathered in GATHERED.take() {
+        gathered.leave_checks_to_publisher()?;
+        let keys = gathered.folds.into_iter().map(|(key, fold)| (key, fold.checks())).collect();
+        all.push((gathered.pair, keys));
+    }
+    Ok(all)
 }
 
 /// Is there nothing to fold?
@@ -127,6 +133,7 @@ pub fn fold(deeper_than: i32) -> Result<()> {
     // Statement triggers fire by name, those of two tables of one log, too.
     due.sort_by_key(|g| g.pair.mapping.pair.to_string());
     for mut gathered in due {
+        gathered.leave_checks_to_publisher()?;
         let Some(pair) = commit::still(gathered.pair)? else { continue };
         if let (Some(status), Some((key, fold))) = (gathered.only, gathered.folds.first()) {
             if apply::single(&pair, key, status, fold)?.is_none() {
@@ -229,6 +236,15 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
 }
 
 impl Gathered {
+    /// Where a subscription brings the messages, too, they come with the checks that the publisher counted.
+    fn leave_checks_to_publisher(&mut self) -> Result<()> {
+        let any = |g: &Gathered| g.folds.values().any(|fold| fold.checks().count > 0);
+        if is_replicating() && any(self) && resolve::is_subscribed(&self.pair.messages)? {
+            self.folds.values_mut().for_each(|fold| drop(fold.take_checks()));
+        }
+        Ok(())
+    }
+
     fn merge(&mut self, other: Gathered) {
         self.only = None;
         for (key, fold) in other.folds {

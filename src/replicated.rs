@@ -6,29 +6,51 @@
 //! about. COMMIT PREPARED makes both visible at once, and the transaction around it, which has written nothing, folds them
 //! before it ends; or `settle` does.
 
+use crate::apply;
 use crate::commit::{self, What};
 use crate::datum::{Columns, text_datum};
 use crate::errors::{Fault, Result};
+use crate::fold::Checks;
 use crate::gather;
-use crate::pair::cache;
+use crate::inspect::key_from_text;
+use crate::key::Key;
+use crate::pair::{Pair, cache};
 use crate::session::as_extension;
 use pgrx::pg_sys::{self, Datum, Oid};
+use std::collections::BTreeMap;
 
 /// Keeps what the transaction that is being prepared wrote about.
 pub fn prepare() -> Result<()> {
-    let mut rows = Columns::new([pg_sys::OIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID]);
-    let gathered = gather::take_keys().into_iter().flat_map(|(pair, keys)| {
-        let text = |key: &_| pair.key.text(key);
-        keys.iter().map(|key| (std::rc::Rc::clone(&pair), What::Callback, text(key))).collect::<Vec<_>>()
-    });
-    for (pair, what, text) in gathered.chain(commit::take_all()) {
-        let values = [Datum::from(pair.messages.oid), text_datum(&text), text_datum(name(what).as_bytes())];
-        rows.push(values.map(Some));
+    let (texts, times) = (pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID);
+    let mut rows = Columns::new([pg_sys::OIDOID, texts, texts, pg_sys::INT4OID, times]);
+    let mut put = |pair: &Pair, text: &[u8], what: What, checks: Checks| {
+        rows.push([
+            Some(Datum::from(pair.messages.oid)),
+            Some(text_datum(text)),
+            Some(text_datum(name(what).as_bytes())),
+            Some(Datum::from(checks.count)),
+            checks.last.map(Datum::from),
+        ]);
+    };
+    for (pair, events) in gather::take()? {
+        events.iter().for_each(|(key, checks)| put(&pair, &pair.key.text(key), What::Callback, *checks));
+    }
+    for (pair, what, text) in commit::take_all() {
+        put(&pair, &text, what, Checks::default());
     }
     as_extension(|spi| {
-        let sql = "INSERT INTO msgstatus.prepared_key (messages, key, what) SELECT * FROM unnest($1, $2, $3)";
+        let sql = "INSERT INTO msgstatus.prepared_key (messages, key, what, checks, checked_at) \
+                   SELECT * FROM unnest($1, $2, $3, $4, $5)";
         spi.once(sql, &rows.types(), &rows.arrays()).map(drop)
     })
+}
+
+/// A row of `prepared_key`.
+struct Kept {
+    messages: Oid,
+    text: Vec<u8>,
+    what: String,
+    checks: Checks,
 }
 
 /// Takes what prepared transactions wrote about that are committed by now, and has it folded before this one commits.
@@ -37,19 +59,38 @@ pub fn resume() -> Result<()> {
         // A database without the extension.
         return Ok(());
     }
-    let kept: Vec<(Oid, Vec<u8>, String)> = as_extension(|spi| {
-        let some = spi.once("SELECT FROM msgstatus.prepared_key LIMIT 1", &[], &[])?;
-        if some.is_empty() {
+    let all: Vec<Kept> = as_extension(|spi| {
+        if spi.once("SELECT FROM msgstatus.prepared_key LIMIT 1", &[], &[])?.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = spi.once("DELETE FROM msgstatus.prepared_key RETURNING messages, key, what", &[], &[])?;
-        let row = |i| Some((Oid::from(rows.get(i, 0)?.value() as u32), rows.text(i, 1)?, rows.string(i, 2)?));
+        let sql = "DELETE FROM msgstatus.prepared_key RETURNING messages, key, what, checks, checked_at";
+        let rows = spi.once(sql, &[], &[])?;
+        let row = |i| {
+            Some(Kept {
+                messages: Oid::from(rows.get(i, 0)?.value() as u32),
+                text: rows.text(i, 1)?,
+                what: rows.string(i, 2)?,
+                checks: Checks {
+                    count: rows.get(i, 3)?.value() as i32,
+                    last: rows.get(i, 4).map(|d| d.value() as i64),
+                },
+            })
+        };
         Ok((0..rows.len()).filter_map(row).collect())
     })?;
-    for (messages, text, what) in kept {
+    let mut checked: BTreeMap<u32, Vec<(Key, Checks)>> = BTreeMap::new();
+    for kept in &all {
         // A table that is not tracked any more has no need of it.
-        if let Some(pair) = cache::still(messages)? {
-            commit::look_at(&pair, named(&what)?, &text)?;
+        let Some(pair) = cache::still(kept.messages)? else { continue };
+        commit::look_at(&pair, named(&kept.what)?, &kept.text)?;
+        if kept.checks.count > 0 && pair.mapping.p.keeps_checks() {
+            let key = key_from_text(&pair, &kept.text)?;
+            checked.entry(kept.messages.to_u32()).or_default().push((key, kept.checks));
+        }
+    }
+    for (messages, checked) in checked {
+        if let Some(pair) = cache::still(Oid::from(messages))? {
+            apply::count_checks(&pair, checked)?;
         }
     }
     Ok(())

@@ -396,6 +396,16 @@ pub fn has_meddlers(messages: &Table) -> Result<bool> {
     Ok(!spi.once(sql, &[pg_sys::OIDOID, pg_sys::OIDOID], &args)?.is_empty())
 }
 
+/// Does a subscription bring rows of this table, or of its partitions?
+pub fn is_subscribed(table: &Table) -> Result<bool> {
+    let spi = Spi::connect()?;
+    let sql = "SELECT 1 FROM pg_catalog.pg_subscription_rel r \
+               WHERE r.srrelid OPERATOR(pg_catalog.=) $1 \
+                  OR r.srrelid OPERATOR(pg_catalog.=) ANY (SELECT t.relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1) t) \
+               LIMIT 1";
+    Ok(!spi.once(sql, &[pg_sys::OIDOID], &[Some(Datum::from(table.oid))])?.is_empty())
+}
+
 /// The ranks of a policy; a status that the policy does not list keeps its default rank.
 pub fn ranks(policy: &str) -> Result<Ranks> {
     let oids = StatusOids::get()?;
