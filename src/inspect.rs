@@ -116,7 +116,9 @@ fn live(pair: &Pair, begin: Row, events: &[Option<Event>]) -> Vec<State> {
                 after
             }
         };
-        let before = std::mem::replace(&mut row, after);
+        // What the log tells here, a table need not have a column for.
+        let seen = row.seen | fold.seen();
+        let before = std::mem::replace(&mut row, Row { seen, ..after });
         State { verdict: Verdict::of(event.status, &before, &row, &pair.ranks), row: row.clone() }
     };
     events.iter().map(&mut next).collect()
