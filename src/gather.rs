@@ -240,7 +240,7 @@ impl Gathered {
     fn leave_checks_to_publisher(&mut self) -> Result<()> {
         let any = |g: &Gathered| g.folds.values().any(|fold| fold.checks().count > 0);
         if is_replicating() && any(self) && resolve::is_subscribed(&self.pair.messages)? {
-            self.folds.values_mut().for_each(|fold| drop(fold.take_checks()));
+            self.folds.values_mut().for_each(Fold::forget_checks);
         }
         Ok(())
     }

@@ -5,8 +5,9 @@
 //! ([`crate::gather`]).
 
 use crate::apply;
+use crate::boundary;
 use crate::commit;
-use crate::errors::Result;
+use crate::errors::{Code, Fault, Result};
 use crate::fold::{Event, Fold, Ranks, Time, Verdict};
 use crate::function::Args;
 use crate::gather;
@@ -19,7 +20,7 @@ use crate::trigger::{Attribute, Call, Made, Tuple};
 use indexmap::IndexMap;
 use pgrx::pg_sys::{Datum, Oid};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 crate::sql_function!(msgstatus_log_trigger, pg_finfo_msgstatus_log_trigger, log_trigger);
@@ -169,7 +170,14 @@ pub fn verdict_on(messages: Oid, insert: impl FnOnce() -> Result<()>) -> Result<
 
 fn log_trigger(args: &Args) -> Result<Option<Datum>> {
     let call = Call::of(args, Made::AfterInsert)?;
-    let pair = call.pair(Side::Log)?;
+    let pair = match call.pair(Side::Log) {
+        // Messages that a restore has left out, say. The callback is kept, and those of other tables on this log are folded.
+        Err(fault) if fault.code == Code::UndefinedTable => {
+            tell_once(fault);
+            return Ok(Some(Datum::from(0usize)));
+        }
+        pair => pair?,
+    };
     let columns = Columns::remembered(&pair, call.relation())?;
 
     if call.is_row() && gathers(&pair) {
@@ -221,6 +229,18 @@ fn log_trigger(args: &Args) -> Result<Option<Datum>> {
     }
     // The result of an AFTER trigger is ignored; a null pointer, not SQL NULL, is what PostgreSQL expects.
     Ok(Some(Datum::from(0usize)))
+}
+
+/// Tells the session once that there are no messages for callbacks.
+fn tell_once(fault: Fault) {
+    thread_local! {
+        static TOLD: RefCell<HashSet<String>> = RefCell::default();
+    }
+    let message = format!("{}, so its callbacks are kept and not folded", fault.message);
+    if TOLD.with_borrow_mut(|told| told.insert(message.clone())) {
+        // SAFETY: below `enter`, as every function that SQL calls.
+        unsafe { boundary::warning(&message, &fault.hint) };
+    }
 }
 
 /// Are the events of a statement's rows folded together, when it is over? Not where somebody waits for the verdict on one.
