@@ -30,6 +30,15 @@ pub use join::{Hold, Join, Stored, Told};
 /// Microseconds since 2000-01-01 UTC, PostgreSQL's `timestamptz`.
 pub type Time = i64;
 
+/// What no time of PostgreSQL's reaches: the beginning of the year 294277.
+pub const END: Time = 9_223_371_331_200_000_000;
+
+/// A time as PostgreSQL stores it. A column that holds times less exactly may have been rounded to the end of all times: that
+/// is read as the last moment before.
+pub fn stored_time(raw: i64) -> Time {
+    if raw == Time::MAX { raw } else { raw.min(END - 1) }
+}
+
 /// Ranks of one policy, by position in the enum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ranks(pub [i16; COUNT]);

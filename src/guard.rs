@@ -237,12 +237,14 @@ fn rewritten(
             Role::ErrorCode | Role::ErrorMessage if error_kept => {
                 replace(attribute, old.and_then(|o| o.values[i]));
             }
-            Role::ErrorCode | Role::ErrorMessage if folded.error.is_none() && row.error.is_some() => {
+            Role::ErrorCode | Role::ErrorMessage if folded.error != row.error => {
+                let code = *role == Role::ErrorCode;
+                let said =
+                    folded.error.as_ref().and_then(|e| if code { e.code.as_deref() } else { e.message.as_deref() });
                 // A column that is NOT NULL says "no error" with an empty text.
                 let types = &pair.plans.shape.types;
-                let code = *role == Role::ErrorCode;
                 let required = if code { types.error_code_required } else { types.error_message_required };
-                replace(attribute, required.then(|| text_datum(b"")));
+                replace(attribute, said.or(required.then_some(&b""[..])).map(text_datum));
             }
             Role::Final if folded.is_final != row.is_final => replace(attribute, folded.is_final.map(Datum::from)),
             Role::StatusMap => {

@@ -2,7 +2,7 @@
 
 use crate::datum::with_bytes;
 use crate::errors::{Code, Fault, Result};
-use crate::fold::Time;
+use crate::fold::{Time, stored_time};
 use crate::function::Args;
 use crate::pair::{Pair, Side, Table, cache, resolve};
 use pgrx::pg_sys::{self, Datum, Oid};
@@ -251,6 +251,6 @@ impl Attribute {
 
     /// The column's time. A timestamp without time zone is read as UTC, which has the same number.
     pub fn time(&self, value: Datum) -> Time {
-        value.value() as i64
+        stored_time(value.value() as i64)
     }
 }

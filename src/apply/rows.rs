@@ -2,7 +2,7 @@
 
 use crate::datum::{Layout, text_bytes, text_datum};
 use crate::errors::{Fault, Result};
-use crate::fold::{Checks, Error, Event, Fold, Hold, Row, Stored, Time};
+use crate::fold::{Checks, Error, Event, Fold, Hold, Row, Stored, Time, stored_time};
 use crate::guard;
 use crate::key::Key;
 use crate::pair::Pair;
@@ -45,12 +45,12 @@ mod column {
 }
 
 fn time(rows: &Rows, i: usize, col: usize) -> Option<Time> {
-    rows.get(i, col).map(|d| d.value() as i64)
+    rows.get(i, col).map(|d| stored_time(d.value() as i64))
 }
 
 /// The engine's columns of a message, in the order of `sql::engine_columns`.
 pub fn row_of(values: &[Option<Datum>; column::OF_ENGINE], oids: &StatusOids, stored: &Stored) -> Row {
-    let time = |col: usize| values[col].map(|d| d.value() as i64);
+    let time = |col: usize| values[col].map(|d| stored_time(d.value() as i64));
     // SAFETY: these columns are cast to text by their statement.
     let text = |col: usize| values[col].map(|d| unsafe { text_bytes(d) });
     let mapped = text(column::MAP).as_deref().map(status_map::read);

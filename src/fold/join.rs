@@ -1,6 +1,6 @@
 //! Joining a fold with the row that is stored.
 
-use super::{Carrier, Error, Fold, Ranks, Row, Time, earliest};
+use super::{Carrier, END, Error, Fold, Ranks, Row, Time, earliest};
 use crate::status::{MILESTONES, Milestone, Status};
 
 /// What joining some events with a stored row gives.
@@ -27,9 +27,6 @@ pub struct Stored {
     pub code_length: Option<usize>,
     pub message_length: Option<usize>,
 }
-
-/// What no time of PostgreSQL's reaches: the beginning of the year 294277.
-const END: Time = 9_223_371_331_200_000_000;
 
 /// How a time is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -202,9 +202,19 @@ fn is_naive(sql_type: Option<&String>) -> bool {
 }
 
 /// A time column read as timestamptz.
+///
+/// PostgreSQL rounds the last moment that it has to one that it does not have, where a column holds times less exactly, and
+/// then finds that out of range.
 fn read_time(alias: &str, column: Option<&str>, sql_type: Option<&String>) -> String {
     match column {
         None => "NULL::pg_catalog.timestamptz".to_owned(),
+        Some(c) if is_naive(sql_type) && sql_type.is_some_and(|t| t.starts_with("timestamp(")) => {
+            let c = format!("{alias}.{}", quote(c));
+            format!(
+                "pg_catalog.timezone('UTC', CASE WHEN pg_catalog.isfinite({c}) \
+                 THEN least({c}, '294276-12-31 23:59:59.999999'::pg_catalog.timestamp) ELSE {c} END)"
+            )
+        }
         Some(c) if is_naive(sql_type) => format!("pg_catalog.timezone('UTC', {alias}.{})", quote(c)),
         Some(c) => format!("{alias}.{}", quote(c)),
     }

@@ -182,4 +182,17 @@ SELECT count(*) FROM delivery_log;
 SELECT * FROM msgstatus.verify();
 SELECT msgstatus.settle(), msgstatus.rebuild();
 
+-- The last moment there is, in columns that round it to one that there is not.
+CREATE TABLE last_m (sid text UNIQUE, status msgstatus.delivery_status DEFAULT 'queued', status_at timestamptz(0), sent_at timestamp(0), delivered_at timestamptz);
+CREATE TABLE last_l (sid text, status text, event_at timestamp(0), created_at timestamptz(0));
+CREATE INDEX ON last_l (sid);
+SELECT msgstatus.attach('last_m', 'last_l');
+INSERT INTO last_l VALUES ('a', 'sent', '294276-12-31 23:59:59.999999', '294276-12-31 23:59:59.999999Z'), ('a', 'delivered', NULL, '294276-12-31 23:59:59.999999Z');
+INSERT INTO last_m (sid) VALUES ('a'), ('b');
+INSERT INTO last_l VALUES ('b', 'sent', '294276-12-31 23:59:59.999999', 'infinity');
+INSERT INTO last_l VALUES ('b', 'delivered', 'infinity', '294276-12-31 23:59:59.999999Z');
+SELECT * FROM last_m ORDER BY sid;
+SELECT * FROM msgstatus.verify(messages => 'last_m');
+SELECT msgstatus.settle(NULL);
+DROP TABLE last_m, last_l;
 DROP SCHEMA badinput CASCADE;
