@@ -7,7 +7,7 @@ PG ?=
 
 export PG_CONFIG DESTDIR
 
-.PHONY: help demo demo-stop test test-clients check fuzz bench install installcheck package clean
+.PHONY: help demo demo-stop test test-clients check fuzz chaos bench install installcheck package clean
 
 help:
 	@echo 'make demo          real callback sequences folded in a private cluster, ready to look at (demo-stop ends it)'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test-clients  the tests of client libraries alone (PG=17)'
 	@echo 'make check         formatting, lints and the tests on one version (PG=15)'
 	@echo 'make fuzz          ten minutes of anything for each parser and validator'
+	@echo 'make chaos         an hour of random schemas and work, compared with a model (PG=15)'
 	@echo 'make bench         the measurements'
 	@echo 'make install       build and install into the PostgreSQL of PG_CONFIG'
 	@echo 'make installcheck  the SQL tests against a running server of PG_CONFIG; PGHOST, PGPORT, PGUSER say which'
@@ -38,6 +39,9 @@ check:
 
 fuzz:
 	scripts/fuzz
+
+chaos:
+	scripts/chaos $(PG)
 
 bench:
 	bench/run $(PG)

@@ -25,7 +25,7 @@ use pgrx::pg_sys;
 use rows::{AsOf, Found};
 
 pub use rows::{event_at as event_in, read_event};
-pub use told::Memory;
+pub use told::{Memory, forget};
 
 /// Keys a chunk: enough to spread the cost of a statement, few enough to bound its memory.
 const CHUNK: usize = 4096;

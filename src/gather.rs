@@ -163,6 +163,9 @@ unsafe fn ended() {
 unsafe extern "C-unwind" fn executor_ends(query: *mut pg_sys::QueryDesc) {
     // SAFETY: passed on as given. An error jumps over this frame, which holds nothing to drop.
     unsafe {
+        if (*query).operation == pg_sys::CmdType::CMD_DELETE {
+            apply::forget();
+        }
         ended();
         match PREVIOUS_END.get().copied().flatten() {
             Some(previous) => previous(query),

@@ -21,20 +21,26 @@ thread_local! {
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// How long it is remembered, in microseconds: somebody may delete old rows of the log, which tells nobody here. So a message
+/// that many callbacks come for has its log read once in that time.
+const TIME: i64 = 1_000_000;
+
 /// What is remembered for the messages of a pair.
 #[derive(Default)]
 pub struct Memory {
     epoch: Cell<u64>,
+    /// When the first of it was.
+    since: Cell<i64>,
     told: RefCell<HashMap<Key, Told>>,
 }
 
 impl Memory {
     pub fn get(&self, key: &Key) -> Option<Told> {
-        if self.epoch.get() != EPOCH.get() {
-            self.told.borrow_mut().clear();
-            return None;
+        let mut all = self.told.borrow_mut();
+        if !all.is_empty() && (self.epoch.get() != EPOCH.get() || now() > self.since.get().saturating_add(TIME)) {
+            all.clear();
         }
-        self.told.borrow().get(key).cloned()
+        all.get(key).cloned()
     }
 
     /// What is remembered of these messages, by place.
@@ -57,12 +63,21 @@ impl Memory {
         if self.epoch.replace(EPOCH.get()) != EPOCH.get() || all.len() >= MOST {
             all.clear();
         }
+        if all.is_empty() {
+            self.since.set(now());
+        }
         all.insert(key.clone(), told);
     }
 }
 
-fn forget() {
+/// Nothing is remembered any more: rows of logs are gone, or may be.
+pub fn forget() {
     EPOCH.set(EPOCH.get() + 1);
+}
+
+fn now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
 // Both only count: nothing in them can fail or has to be dropped.

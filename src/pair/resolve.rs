@@ -383,6 +383,7 @@ pub fn due_columns(mapping: &Mapping, messages: &Table) -> Result<()> {
 
 /// Does a BEFORE UPDATE trigger of somebody else see rows of these messages, and so what the engine writes?
 pub fn has_meddlers(messages: &Table) -> Result<bool> {
+    lock_before_partitions(messages);
     let spi = Spi::connect()?;
     let sql = "
         SELECT 1
@@ -396,8 +397,18 @@ pub fn has_meddlers(messages: &Table) -> Result<bool> {
     Ok(!spi.once(sql, &[pg_sys::OIDOID, pg_sys::OIDOID], &args)?.is_empty())
 }
 
+/// Locks a partitioned table as reading it does. `pg_partition_tree` locks its partitions, and an ALTER TABLE that has the
+/// whole and waits for a part would deadlock with who has the part and waits for the whole.
+fn lock_before_partitions(table: &Table) {
+    if table.partitioned {
+        // SAFETY: locks an existing relation until the end of the transaction; an error while waiting ends that as usual.
+        unsafe { pg_sys::LockRelationOid(table.oid, pg_sys::AccessShareLock as i32) };
+    }
+}
+
 /// Does a subscription bring rows of this table, or of its partitions?
 pub fn is_subscribed(table: &Table) -> Result<bool> {
+    lock_before_partitions(table);
     let spi = Spi::connect()?;
     let sql = "SELECT 1 FROM pg_catalog.pg_subscription_rel r \
                WHERE r.srrelid OPERATOR(pg_catalog.=) $1 \
