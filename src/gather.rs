@@ -172,7 +172,12 @@ unsafe extern "C-unwind" fn executor_ends(query: *mut pg_sys::QueryDesc) {
             None => boundary::standard_ExecutorEnd(query),
         }
     }
-    if trigger_depth() == 0 {
+    hooked();
+}
+
+/// Notes that the hooks are there, at the end of a command or at the beginning of another one.
+fn hooked() {
+    if !HOOKED.get() && trigger_depth() == 0 {
         HOOKED.set(true);
     }
 }
@@ -190,9 +195,7 @@ unsafe extern "C-unwind" fn utility(
     destination: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    if trigger_depth() == 0 {
-        HOOKED.set(true);
-    }
+    hooked();
     // SAFETY: passed on as given. An error jumps over this frame, which holds nothing to drop. COPY is over when its command
     // is, still within its snapshot; others are not looked at, as there may be no transaction behind them.
     unsafe {

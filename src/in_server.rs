@@ -143,7 +143,8 @@ mod tests {
     #[pg_test]
     fn update_as_text() {
         let naive = "pg_catalog.timezone('UTC', msgstatus.decided_time(2))";
-        let row = "m.\"State\", NULL::pg_catalog.timestamptz, pg_catalog.timezone('UTC', m.sent_on), \
+        let row = "m.\"State\", NULL::pg_catalog.timestamptz, pg_catalog.timezone('UTC', CASE WHEN pg_catalog.isfinite(m.sent_on) \
+                   THEN least(m.sent_on, '294276-12-31 23:59:59.999999'::pg_catalog.timestamp) ELSE m.sent_on END), \
                    NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamptz, \
                    NULL::pg_catalog.timestamptz, 0, m.code::pg_catalog.text, NULL::pg_catalog.text, \
                    NULL::pg_catalog.text, NULL::boolean";
@@ -152,7 +153,8 @@ mod tests {
             format!(
                 "UPDATE ONLY app.messages m SET \"State\" = msgstatus.decided_status(0), sent_on = {naive}, \
                  code = msgstatus.decided_text(8)::character varying(8) \
-                 WHERE m.sid OPERATOR(pg_catalog.=) $1 AND msgstatus.decide({row}, 1, m.tableoid, m.ctid)"
+                 WHERE m.sid OPERATOR(pg_catalog.=) $1 AND CASE WHEN m.sid OPERATOR(pg_catalog.=) $1 \
+                 THEN msgstatus.decide({row}, 1, m.tableoid, m.ctid) ELSE false END"
             )
         );
         let polled = Mapping {
@@ -192,7 +194,8 @@ mod tests {
     #[pg_test]
     fn selects_as_text() {
         let columns = "m.tableoid, m.ctid, m.xmin, m.\"State\", NULL::pg_catalog.timestamptz, \
-                   pg_catalog.timezone('UTC', m.sent_on), NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamptz, \
+                   pg_catalog.timezone('UTC', CASE WHEN pg_catalog.isfinite(m.sent_on) \
+                   THEN least(m.sent_on, '294276-12-31 23:59:59.999999'::pg_catalog.timestamp) ELSE m.sent_on END), NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamptz, \
                    NULL::pg_catalog.timestamptz, NULL::pg_catalog.timestamptz, 0, m.code::pg_catalog.text, \
                    NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::boolean";
         assert_eq!(

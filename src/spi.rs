@@ -186,6 +186,8 @@ impl Drop for Rows<'_> {
 /// A prepared statement.
 pub struct Plan {
     plan: pg_sys::SPIPlanPtr,
+    /// What PostgreSQL plans the statement from; it lives as long as the plan.
+    source: *mut pg_sys::CachedPlanSource,
     /// It outlives the connection; others go with it, also when an error closes it.
     kept: bool,
     sql: String,
@@ -219,7 +221,9 @@ impl Plan {
         if plan.is_null() {
             return Err(Fault::internal(format!("can't prepare: {sql}")));
         }
-        Ok(Plan { plan, kept: false, sql: sql.to_owned(), args: types.len(), indexed, looked_at: Cell::new(0) })
+        // SAFETY: the plan of a text that is one statement has one source.
+        let source = unsafe { pg_sys::list_nth(pg_sys::SPI_plan_get_plan_sources(plan), 0).cast() };
+        Ok(Plan { plan, source, kept: false, sql: sql.to_owned(), args: types.len(), indexed, looked_at: Cell::new(0) })
     }
 
     /// Values and null flags as SPI wants them.
@@ -240,12 +244,11 @@ impl Plan {
         // SAFETY: the plan is valid and of one statement. The plan that was run is held while it is looked at, as it may
         // be given up meanwhile; SPI has a resource owner look after plans that are kept, and after no others.
         unsafe {
-            let sources = pg_sys::SPI_plan_get_plan_sources(self.plan);
-            let source = pg_sys::list_nth(sources, 0).cast::<pg_sys::CachedPlanSource>();
-            if self.looked_at.replace((*source).generation) == (*source).generation {
+            let generation = (*self.source).generation;
+            if self.looked_at.replace(generation) == generation {
                 return;
             }
-            let plan = (*source).gplan;
+            let plan = (*self.source).gplan;
             if plan.is_null() || !(*plan).is_valid {
                 return;
             }

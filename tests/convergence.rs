@@ -72,10 +72,8 @@ const BY_DEFINITION: &str = "
            min(t) FILTER (WHERE s = 'read')::text AS read_at,
            min(t) FILTER (WHERE s IN ('undelivered','failed'))::text AS failed_at,
            min(t) FILTER (WHERE s = 'canceled')::text AS canceled_at,
-           CASE WHEN bool_or(s IN ('undelivered','failed'))
-                THEN (array_agg(error_code ORDER BY t, error_code)
-                        FILTER (WHERE error_code <> '' AND s IN ('undelivered','failed')))[1]
-                ELSE (array_agg(error_code ORDER BY t, error_code) FILTER (WHERE error_code <> ''))[1] END AS error_code,
+           (array_agg(error_code ORDER BY s NOT IN ('undelivered','failed'), t, error_code)
+              FILTER (WHERE error_code <> ''))[1] AS error_code,
            bit_or(1 << (array_position(enum_range(NULL::msgstatus.delivery_status), s) - 1)) | 1 AS statuses_seen
       FROM e GROUP BY sid";
 

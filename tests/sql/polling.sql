@@ -13,7 +13,8 @@ SELECT d.messages::pg_catalog.oid, d.message_key, d.sid, d.status, coalesce(d.ac
     FROM (SELECT 'app.messages'::pg_catalog.regclass, m.id::pg_catalog.text, m."Sid"::pg_catalog.text, m."State", CASE
     WHEN pg_catalog.isfinite(greatest(m.created, m.not_before)) THEN pg_catalog.now() OPERATOR(pg_catalog.-)
         greatest(m.created, m.not_before) END, (coalesce(m.checks, 0))::integer, m.asked, 'ours'::pg_catalog.text,
-        m.account::pg_catalog.text, greatest(m.created, m.not_before), pg_catalog.timezone('UTC', m.sent_on),
+        m.account::pg_catalog.text, greatest(m.created, m.not_before), pg_catalog.timezone('UTC', CASE WHEN pg_catalog.isfinite(m.sent_on)
+        THEN least(m.sent_on, '294276-12-31 23:59:59.999999'::pg_catalog.timestamp) ELSE m.sent_on END),
         coalesce(pg_catalog.timezone('UTC', m.next) OPERATOR(pg_catalog.=) '-infinity'::pg_catalog.timestamptz, false)
     FROM ONLY app.messages m WHERE m."State" OPERATOR(pg_catalog.>=) 'accepted'::msgstatus.delivery_status
     AND m."State" OPERATOR(pg_catalog.<) 'undelivered'::msgstatus.delivery_status AND NOT m.done AND CASE
@@ -68,7 +69,8 @@ SELECT d.message_key, d.sid, d.status, d.check_count, d.last_checked_at, d.sched
     FROM (SELECT 'app.messages'::pg_catalog.regclass, m.id::pg_catalog.text, m."Sid"::pg_catalog.text, m."State", CASE
     WHEN pg_catalog.isfinite(greatest(m.created, m.not_before)) THEN pg_catalog.now() OPERATOR(pg_catalog.-)
         greatest(m.created, m.not_before) END, (coalesce(m.checks, 0))::integer, m.asked, ''::pg_catalog.text,
-        m.account::pg_catalog.text, greatest(m.created, m.not_before), pg_catalog.timezone('UTC', m.sent_on),
+        m.account::pg_catalog.text, greatest(m.created, m.not_before), pg_catalog.timezone('UTC', CASE WHEN pg_catalog.isfinite(m.sent_on)
+        THEN least(m.sent_on, '294276-12-31 23:59:59.999999'::pg_catalog.timestamp) ELSE m.sent_on END),
         coalesce(pg_catalog.timezone('UTC', m.next) OPERATOR(pg_catalog.=) '-infinity'::pg_catalog.timestamptz, false)
     FROM ONLY app.messages m WHERE m."State" OPERATOR(pg_catalog.>=) 'accepted'::msgstatus.delivery_status
     AND m."State" OPERATOR(pg_catalog.<) 'undelivered'::msgstatus.delivery_status AND NOT m.done AND CASE
