@@ -179,7 +179,7 @@ CREATE TABLE msgstatus.prepared_key (
     checked_at timestamptz
 );
 COMMENT ON TABLE msgstatus.prepared_key IS
-    'What transactions wrote about that a two-phase subscription has prepared. It is folded, and gone from here, right behind their COMMIT PREPARED; what is left of it settle() folds.';
+    'What a subscription has still to fold: of transactions that it has prepared, until they are committed, and of messages that somebody held. The next transaction of a subscription folds it, or settle().';
 COMMENT ON SEQUENCE msgstatus.prepared_key_id_seq IS 'numbers the rows of prepared_key';
 COMMENT ON COLUMN msgstatus.prepared_key.id IS 'number of the row';
 COMMENT ON COLUMN msgstatus.prepared_key.messages IS 'the messages table';

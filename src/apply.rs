@@ -16,6 +16,7 @@ use crate::fold::{Checks, Fold, Join, Row, Told, Verdict};
 use crate::key::Key;
 use crate::pair::Pair;
 use crate::pair::sql::Lock;
+use crate::poll::wait::a_while;
 use crate::session::{ActAs, Rights};
 use crate::spi::Spi;
 use crate::status::Status;
@@ -23,6 +24,7 @@ use crate::subtransaction::attempt;
 use indexmap::IndexMap;
 use pgrx::pg_sys;
 use rows::{AsOf, Found};
+use std::time::Duration;
 
 pub use rows::{event_at as event_in, read_event};
 pub use told::{Memory, forget};
@@ -170,6 +172,36 @@ pub fn by_log(pair: &Pair, key: &Key, row: &Row) -> Result<Row> {
 /// The stored row of one message, read with the rights of the caller.
 pub fn stored(pair: &Pair, spi: &Spi, key: &Key) -> Result<Option<Row>> {
     Ok(rows::look_at(pair, spi, AsOf::Query, &[key])?.into_iter().next().map(|f| f.row))
+}
+
+/// How often, and how many milliseconds apart, it is looked whether messages are free that somebody holds.
+const LOOKS: (usize, u64) = (6, 20);
+
+/// Locks the messages with these keys that nobody else holds, or only for a moment. Gives the keys of those that somebody
+/// goes on holding.
+pub fn taken(pair: &Pair, mut keys: Vec<Key>) -> Result<Vec<Key>> {
+    keys.sort_unstable_by(|a, b| pair.key.compare(a, b));
+    for look in 0..LOOKS.0 {
+        let mut held = Vec::new();
+        for part in keys.chunks(CHUNK) {
+            let part: Vec<&Key> = part.iter().collect();
+            held.extend(despite_moves(pair, || {
+                let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
+                let spi = Spi::connect()?;
+                let mut free = vec![false; part.len()];
+                rows::lock_many(pair, &spi, &part, Lock::Free)?.iter().for_each(|f| free[f.place] = true);
+                let others: Vec<&Key> = part.iter().zip(free).filter(|(_, free)| !free).map(|(key, _)| *key).collect();
+                let there = if others.is_empty() { Vec::new() } else { rows::look_at(pair, &spi, AsOf::Now, &others)? };
+                Ok(there.iter().map(|f| others[f.place].clone()).collect::<Vec<_>>())
+            })?);
+        }
+        keys = held;
+        if keys.is_empty() || look + 1 == LOOKS.0 {
+            break;
+        }
+        a_while(Duration::from_millis(LOOKS.1));
+    }
+    Ok(keys)
 }
 
 /// Notes how often and when the provider was asked about messages.

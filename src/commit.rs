@@ -23,6 +23,7 @@ use crate::advisory::{self, Class};
 use crate::apply::{self, Whose};
 use crate::boundary;
 use crate::errors::{Fault, Result};
+use crate::fold::Checks;
 use crate::gather;
 use crate::inspect::key_from_text;
 use crate::key::Key;
@@ -31,7 +32,7 @@ use crate::replicated;
 use crate::status::oids::extension_schema;
 use crate::waiting::{self, Held};
 use pgrx::pg_sys::{self, Datum, Oid};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -52,8 +53,6 @@ struct Pending {
 
 thread_local! {
     static PENDING: RefCell<BTreeMap<u32, Pending>> = const { RefCell::new(BTreeMap::new()) };
-    /// Has this process, a worker of a subscription, looked for what was prepared before?
-    static RESUMED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Has [`at_transaction_end`] called. In a process that loads the library for all others they have it, too.
@@ -232,10 +231,10 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => {
             // SAFETY: PostgreSQL calls this, on its thread, and this frame holds nothing to drop.
             unsafe {
-                // Around COMMIT PREPARED is a transaction that has written nothing itself. And the first look is also for what
-                // was prepared before this process began.
+                // Around COMMIT PREPARED is a transaction that has written nothing itself. And whoever is at work anyway looks
+                // what others had to leave.
                 if gather::is_replicating()
-                    && (!RESUMED.replace(true) || pg_sys::GetTopTransactionIdIfAny() == pg_sys::InvalidTransactionId)
+                    && (!nothing() || pg_sys::GetTopTransactionIdIfAny() == pg_sys::InvalidTransactionId)
                 {
                     boundary::enter(replicated::resume);
                 }
@@ -270,7 +269,12 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
 fn before_commit() -> Result<()> {
     let mut all = BTreeMap::new();
     for attempt in 1.. {
-        gather::fold(-1)?;
+        while !gather::is_empty() {
+            gather::fold(-1)?;
+            // What it fired and was deferred is due now, and may write log rows in turn.
+            // SAFETY: as below.
+            unsafe { boundary::call(|| boundary::AfterTriggerFireDeferred()) };
+        }
         take_pending(&mut all)?;
         if all.is_empty() {
             return Ok(());
@@ -395,6 +399,14 @@ impl Pending {
         }
         for sid in &found.sids {
             self.waiting.remove(sid);
+        }
+        // A subscription's worker waits for nobody's messages.
+        if gather::is_replicating() {
+            for keys in [&mut found.keys, &mut self.messages] {
+                let taken: BTreeSet<Key> = apply::taken(&self.pair, keys.clone())?.into_iter().collect();
+                taken.iter().try_for_each(|key| replicated::leave(&self.pair, key, Checks::default()))?;
+                keys.retain(|key| !taken.contains(key));
+            }
         }
         // A message may be gone again, or have another key, by the time its row is locked.
         self.callbacks.extend(apply::refold(&self.pair, &mut found.keys, Whose::Anybodys)?.unmatched);

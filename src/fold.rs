@@ -1,7 +1,7 @@
 //! The fold: what a set of events makes of a message. This is the one place where the rule is written.
 //!
 //! Everything here is plain Rust, without PostgreSQL, so that the rule can be tested over its whole domain.
-//! The log trigger, the guard, the replay, `verify` and `rebuild` all end in [`Row::join`].
+//! The log trigger, the guard, the replay, `verify` and `rebuild` all end in [`Row::join_log`], or in what gives the same.
 //!
 //! # Why it converges
 //! The status that stands is the maximum of its events under a total order (rank, then the earlier time,

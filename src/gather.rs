@@ -6,8 +6,8 @@
 //!
 //! * A statement's are folded when it is over: at the end of its executor, or of the utility command (COPY).
 //! * A logical replication worker's, which runs no statements, are folded when its transaction commits. Until then it holds no
-//!   message, so it takes part in no deadlock with other workers of its subscription, whose work it may have to wait for;
-//!   and what it prepares holds none until it is committed ([`crate::replicated`]).
+//!   message for them, and then it waits for none: the one who holds it may be another worker of its subscription, or a
+//!   transaction that it has prepared itself ([`crate::replicated`]).
 //! * Whoever else inserts rows without a statement, an extension of somebody's: the same, at the commit.
 
 use crate::apply;
@@ -17,7 +17,8 @@ use crate::errors::Result;
 use crate::fold::{Checks, Fold};
 use crate::key::Key;
 use crate::pair::{Pair, resolve};
-use crate::session::trigger_depth;
+use crate::replicated;
+use crate::session::{starts_engine, trigger_depth};
 use crate::status::Status;
 use indexmap::IndexMap;
 use pgrx::pg_sys;
@@ -135,6 +136,15 @@ pub fn fold(deeper_than: i32) -> Result<()> {
     for mut gathered in due {
         gathered.leave_checks_to_publisher()?;
         let Some(pair) = commit::still(gathered.pair)? else { continue };
+        if is_replicating() {
+            let keys = gathered.folds.keys().cloned().collect();
+            for key in apply::taken(&pair, keys)? {
+                let checks = gathered.folds.get(&key).map(Fold::checks).unwrap_or_default();
+                gathered.folds.swap_remove(&key);
+                replicated::leave(&pair, &key, checks)?;
+            }
+            gathered.only = gathered.only.filter(|_| !gathered.folds.is_empty());
+        }
         if let (Some(status), Some((key, fold))) = (gathered.only, gathered.folds.first()) {
             if apply::single(&pair, key, status, fold)?.is_none() {
                 commit::callbacks_wait(&pair, gathered.folds.pop().map(|(key, _)| key));
@@ -163,7 +173,13 @@ unsafe fn ended() {
 unsafe extern "C-unwind" fn executor_ends(query: *mut pg_sys::QueryDesc) {
     // SAFETY: passed on as given. An error jumps over this frame, which holds nothing to drop.
     unsafe {
-        if (*query).operation == pg_sys::CmdType::CMD_DELETE {
+        // It may have changed a log.
+        let changes = match (*query).operation {
+            pg_sys::CmdType::CMD_DELETE | pg_sys::CmdType::CMD_MERGE => true,
+            pg_sys::CmdType::CMD_UPDATE => !starts_engine(),
+            _ => !(*query).plannedstmt.is_null() && (*(*query).plannedstmt).hasModifyingCTE,
+        };
+        if changes {
             apply::forget();
         }
         ended();
@@ -251,8 +267,12 @@ impl Gathered {
         Ok(())
     }
 
-    fn merge(&mut self, other: Gathered) {
+    fn merge(&mut self, mut other: Gathered) {
         self.only = None;
+        // The smaller into the larger one: many subtransactions end one after the other.
+        if other.folds.len() > self.folds.len() {
+            std::mem::swap(&mut self.folds, &mut other.folds);
+        }
         for (key, fold) in other.folds {
             self.folds.entry(key).or_default().merge(fold, &self.pair.ranks);
         }

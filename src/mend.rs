@@ -194,7 +194,6 @@ fn rebuild(args: &Args) -> Result<Option<Datum>> {
 
 fn settle(args: &Args) -> Result<Option<Datum>> {
     let mut written = 0;
-    replicated::resume()?;
     let since = since(args.get(0));
     for messages in cache::all()? {
         if !resolve::may(messages, pg_sys::ACL_UPDATE) {
@@ -203,7 +202,7 @@ fn settle(args: &Args) -> Result<Option<Datum>> {
         // A pair that lost a column, or whose owner's triggers fail, must not keep the others from being settled.
         let settled = apart(|| {
             let pair: Rc<Pair> = cache::of_messages(Some(messages))?;
-            let mut here = 0;
+            let mut here = replicated::settle(&pair)?;
             each_chunk(&pair, Rights::Owner, since, |keys| {
                 here += apply::refold(&pair, keys, Whose::Anybodys)?.written;
                 Ok(())

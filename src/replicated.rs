@@ -4,9 +4,11 @@
 //! [`crate::commit`] until COMMIT PREPARED: others wait. A subscription must not do so: what would end the wait may come
 //! behind in the very stream that waits. So it prepares nothing but its rows and, in `msgstatus.prepared_key`, what they are
 //! about. COMMIT PREPARED makes both visible at once, and the transaction around it, which has written nothing, folds them
-//! before it ends; or `settle` does.
+//! before it ends, if the process has the library loaded; else a later one does, or `settle`.
+//!
+//! The same with a callback whose message somebody holds while the worker folds: it does not wait.
 
-use crate::apply;
+use crate::apply::{self, Whose};
 use crate::commit::{self, What};
 use crate::datum::{Columns, text_datum};
 use crate::errors::{Fault, Result};
@@ -16,8 +18,10 @@ use crate::inspect::key_from_text;
 use crate::key::Key;
 use crate::pair::{Pair, cache};
 use crate::session::as_extension;
+use crate::waiting::{self, Held};
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// Keeps what the transaction that is being prepared wrote about.
 pub fn prepare() -> Result<()> {
@@ -45,6 +49,23 @@ pub fn prepare() -> Result<()> {
     })
 }
 
+/// Leaves a callback to a later transaction, whose message somebody goes on holding.
+pub fn leave(pair: &Pair, key: &Key, checks: Checks) -> Result<()> {
+    as_extension(|spi| {
+        let sql =
+            "INSERT INTO msgstatus.prepared_key (messages, key, what, checks, checked_at) VALUES ($1, $2, $3, $4, $5)";
+        let types = [pg_sys::OIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::INT4OID, pg_sys::TIMESTAMPTZOID];
+        let values = [
+            Some(Datum::from(pair.messages.oid)),
+            Some(text_datum(&pair.key.text(key))),
+            Some(text_datum(name(What::Callback).as_bytes())),
+            Some(Datum::from(checks.count)),
+            checks.last.map(Datum::from),
+        ];
+        spi.once(sql, &types, &values).map(drop)
+    })
+}
+
 /// A row of `prepared_key`.
 struct Kept {
     messages: Oid,
@@ -53,18 +74,21 @@ struct Kept {
     checks: Checks,
 }
 
-/// Takes what prepared transactions wrote about that are committed by now, and has it folded before this one commits.
-pub fn resume() -> Result<()> {
+/// Takes what was kept and is committed by now, of one messages table or of all, less what somebody else is taking.
+fn take(messages: Option<Oid>) -> Result<Vec<Kept>> {
     if cache::policy_table() == pg_sys::InvalidOid {
         // A database without the extension.
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let all: Vec<Kept> = as_extension(|spi| {
+    as_extension(|spi| {
         if spi.once("SELECT FROM msgstatus.prepared_key LIMIT 1", &[], &[])?.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = "DELETE FROM msgstatus.prepared_key RETURNING messages, key, what, checks, checked_at";
-        let rows = spi.once(sql, &[], &[])?;
+        let sql = "DELETE FROM msgstatus.prepared_key p WHERE p.id OPERATOR(pg_catalog.=) ANY (ARRAY(
+                       SELECT k.id FROM msgstatus.prepared_key k
+                        WHERE $1 IS NULL OR k.messages OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED))
+                   RETURNING p.messages, p.key, p.what, p.checks, p.checked_at";
+        let rows = spi.once(sql, &[pg_sys::OIDOID], &[messages.map(Datum::from)])?;
         let row = |i| {
             Some(Kept {
                 messages: Oid::from(rows.get(i, 0)?.value() as u32),
@@ -77,9 +101,13 @@ pub fn resume() -> Result<()> {
             })
         };
         Ok((0..rows.len()).filter_map(row).collect())
-    })?;
+    })
+}
+
+/// Has what was kept folded before this transaction, of a subscription's worker, commits.
+pub fn resume() -> Result<()> {
     let mut checked: BTreeMap<u32, Vec<(Key, Checks)>> = BTreeMap::new();
-    for kept in &all {
+    for kept in take(None)? {
         // A table that is not tracked any more has no need of it.
         let Some(pair) = cache::still(kept.messages)? else { continue };
         commit::look_at(&pair, named(&kept.what)?, &kept.text)?;
@@ -89,11 +117,40 @@ pub fn resume() -> Result<()> {
         }
     }
     for (messages, checked) in checked {
-        if let Some(pair) = cache::still(Oid::from(messages))? {
-            apply::count_checks(&pair, checked)?;
-        }
+        let Some(pair) = cache::still(Oid::from(messages))? else { continue };
+        let taken = apply::taken(&pair, checked.iter().map(|(key, _)| key.clone()).collect())?;
+        let (left, counted): (Vec<_>, Vec<_>) = checked.into_iter().partition(|(key, _)| taken.contains(key));
+        apply::count_checks(&pair, counted)?;
+        left.iter().try_for_each(|(key, checks)| leave(&pair, key, *checks))?;
     }
     Ok(())
+}
+
+/// Folds what was kept about one messages table, for `settle`. Gives how many messages were written.
+pub fn settle(pair: &Rc<Pair>) -> Result<u64> {
+    let (mut keys, mut sids, mut checked) = (Vec::new(), Vec::new(), Vec::new());
+    for kept in take(Some(pair.messages.oid))? {
+        match named(&kept.what)? {
+            What::WaitingCallback | What::MessageBySid => sids.push(crate::encoding::from_server(&kept.text)),
+            What::Callback | What::Message => {
+                let key = key_from_text(pair, &kept.text)?;
+                if kept.checks.count > 0 && pair.mapping.p.keeps_checks() {
+                    checked.push((key.clone(), kept.checks));
+                }
+                keys.push(key);
+            }
+        }
+    }
+    if keys.is_empty() && sids.is_empty() {
+        return Ok(0);
+    }
+    let outcome = apply::refold(pair, &mut keys, Whose::Anybodys)?;
+    commit::callbacks_wait(pair, outcome.unmatched);
+    if !checked.is_empty() {
+        apply::count_checks(pair, checked)?;
+    }
+    waiting::place(pair, &sids, Held::Left)?;
+    Ok(outcome.written)
 }
 
 const NAMES: [(What, &str); 4] = [

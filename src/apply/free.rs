@@ -48,7 +48,7 @@ impl Free {
             let mut tid = *tid.cast_mut_ptr::<pg_sys::ItemPointerData>();
             let mut failure = pg_sys::TM_FailureData::default();
             let lock =
-                (*(*relation).rd_tableam).tuple_lock.ok_or_else(|| Fault::internal("rows that can't be locked"))?;
+                (*(*relation).rd_tableam).tuple_lock.ok_or_else(|| Fault::internal("rows that cannot be locked"))?;
             let flags = pg_sys::TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
             let (snapshot, command) = (pg_sys::GetActiveSnapshot(), pg_sys::GetCurrentCommandId(true));
             let result = boundary::call(|| {

@@ -99,9 +99,10 @@ impl Stored {
         }
     }
 
-    /// The next later time that the status's column can tell from this one.
+    /// The next later time that the status's column can tell from this one, if there is one.
     pub fn after(&self, t: Time) -> Time {
-        t.saturating_add(if let Hold::Steps(step) = self.status_at { step } else { 1 })
+        let next = t.saturating_add(if let Hold::Steps(step) = self.status_at { step } else { 1 });
+        if next < END { next } else { t }
     }
 
     /// A text as an error column of this length holds it.
@@ -115,7 +116,7 @@ impl Stored {
 }
 
 /// What the log of a message was found to say of its row: remembered, so that not every one of many callbacks of a message
-/// has to ask the log. It stays true while the row has the same error and status, as a log only grows.
+/// has to ask the log. It stays true while the row has the same error and status, and the log only grows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// An error, and by which of its events it is known: others may be before that one.

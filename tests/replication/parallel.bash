@@ -74,6 +74,32 @@ parallel() {
     run "$at_sub dbname=postgres" -c "ALTER DATABASE $name SET $streaming_setting = immediate"
     in_progress parallel serialized
 
+    # Messages are replicated too, and the parallel worker has changed one that the leader has a callback for.
+    scene message_in_progress
+    doing "$pub" <<<"$untracked CREATE PUBLICATION p FOR TABLE delivery_log, messages"
+    doing "$sub" <<<"$by_row"
+    subscribe 'copy_data = false, streaming = parallel'
+    stream
+    doing "$sub" <<<"ALTER SUBSCRIPTION $name DISABLE"
+    comes "$name: the slot is free" f "$pub" "SELECT active FROM pg_replication_slots WHERE slot_name = '$name'"
+    doing "$sub" <<<"ALTER SUBSCRIPTION $name ENABLE"
+    doing "$pub" <<<"INSERT INTO messages (sid) VALUES ('X1'), ('X2')"
+    comes "$name: the messages have come" 'X1 queued, X2 queued' "$sub" "$(statuses '.*')"
+    open big "$pub"
+    tell big "BEGIN; UPDATE messages SET body = repeat('x', 2000) WHERE sid = 'X1';
+      INSERT INTO delivery_log (sid, status, payload) SELECT 'none' || g, 'sent', jsonb_build_object('p', repeat('x', 300)) FROM generate_series(1, 300) g;"
+    comes "$name: the message is held" t "$sub" \
+      "SELECT count(*) = 0 FROM (SELECT FROM messages WHERE sid = 'X1' FOR UPDATE SKIP LOCKED) m"
+    doing "$pub" <<<"INSERT INTO delivery_log (sid, status) VALUES ('X1', 'delivered'), ('X2', 'sent')"
+    comes "$name: it goes on" 'X1 queued, X2 sent' "$sub" "$(statuses 'X.*')"
+    tell big 'COMMIT;'
+    close big
+    doing "$pub" <<<"INSERT INTO delivery_log (sid, status) VALUES ('X2', 'queued')"
+    comes "$name: what had to be left is folded" 'X1 delivered, X2 sent' "$sub" "$(statuses 'X.*')"
+    comes "$name: all is right" '0|0' "$sub" "$sound"
+    healthy
+    over
+
     # Twelve callers in a load, with transactions of 1 to 100 callbacks in any order, the larger ones streamed.
     scene progress_load
     log_replicated 'copy_data = false, streaming = parallel' ''

@@ -116,6 +116,37 @@ twophase() {
   healthy
   over
 
+  # A transaction that it prepared itself holds the message of a callback that comes next in the stream.
+  scene message_held
+  both_replicated "$two_phase"
+  doing "$pub" <<<"
+    INSERT INTO messages (sid) VALUES ('X1'), ('X2')"
+  comes "$name: the messages have come" 'X1 queued, X2 queued' "$sub" "$(statuses '.*')"
+  doing "$pub" <<<"
+    BEGIN; UPDATE messages SET body = 'x' WHERE sid = 'X1'; PREPARE TRANSACTION '$name';
+    INSERT INTO delivery_log (sid, status) VALUES ('X1', 'delivered'), ('X2', 'sent')"
+  comes "$name: it goes on" 'X1 queued, X2 sent' "$sub" "$(statuses '.*')"
+  doing "$pub" <<<"COMMIT PREPARED '$name'"
+  comes "$name: COMMIT PREPARED folds what had to be left" 'X1 delivered, X2 sent' "$sub" "$(statuses '.*')"
+  comes "$name: all is right" '0|0' "$sub" "$sound"
+  healthy
+  over
+
+  # What a trigger on messages writes into the log while the worker folds.
+  scene log_written_by_trigger
+  log_replicated "$two_phase" 'A B C'
+  doing "$sub" <<<"
+    CREATE FUNCTION fan() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN
+      INSERT INTO public.delivery_log (delivery_id, sid, status) VALUES (1000 + NEW.message_id, CASE NEW.sid WHEN 'A' THEN 'B' ELSE 'C' END, 'delivered'); RETURN NULL; END \$\$;
+    CREATE TRIGGER fan AFTER UPDATE ON messages FOR EACH ROW WHEN (NEW.sid = 'A') EXECUTE FUNCTION fan();
+    CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON messages DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.sid = 'B') EXECUTE FUNCTION fan();
+    ALTER TABLE messages ENABLE ALWAYS TRIGGER fan, ENABLE ALWAYS TRIGGER late"
+  doing "$pub" <<<"INSERT INTO delivery_log (sid, status) VALUES ('A', 'sent')"
+  comes "$name: is folded, too" 'A sent, B delivered, C delivered' "$sub" "$(statuses '.*')"
+  comes "$name: all is right" '0|0' "$sub" "$sound"
+  healthy
+  over
+
   # What one worker prepared, another one commits, which knows nothing of it.
   local how
   for how in fast immediate; do

@@ -48,10 +48,11 @@ DO $do$
 DECLARE
     step text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_collation WHERE collprovider = 'i') THEN
+    BEGIN
+        CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+    EXCEPTION WHEN feature_not_supported THEN
         RETURN;
-    END IF;
-    CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+    END;
     CREATE TABLE ci_m (sid text COLLATE ci UNIQUE, status msgstatus.delivery_status);
     CREATE TABLE ci_l (sid varchar(40), status text);
     CREATE INDEX ON ci_l (sid);
