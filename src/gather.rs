@@ -101,8 +101,11 @@ pub fn add(pair: &Rc<Pair>, key: Key, status: Status, add_to: impl FnOnce(&mut F
     });
 }
 
+/// The keys of a pair's events, and the checks among them.
+pub type OfPair = (Rc<Pair>, Vec<(Key, Checks)>);
+
 /// Forgets all events, and gives their keys and checks by pair.
-pub fn take() -> Result<Vec<(Rc<Pair>, Vec<(Key, Checks)>)>> {
+pub fn take() -> Result<Vec<OfPair>> {
     let mut all = Vec::new();
     for mut gathered in GATHERED.take() {
         gathered.leave_checks_to_publisher()?;

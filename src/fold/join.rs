@@ -234,7 +234,7 @@ impl Row {
 
     fn has_no_rival(&self, status: Status, ranks: &Ranks) -> bool {
         let rival = |s: &Status| *s != status && ranks.of(*s) == ranks.of(status) && self.seen & s.bit() != 0;
-        !Status::ALL.iter().any(|s| rival(s))
+        !Status::ALL.iter().any(rival)
     }
 
     /// Is a time before any event of this status that the row has taken in? Its own milestone tells, where there is one.
