@@ -63,13 +63,15 @@ fn history(args: &Args) -> Result<Option<Datum>> {
 
     let lives = found.as_ref().map_or_else(
         || vec![live(&pair, Row::default(), &events)],
-        |row| initial(row, &events).into_iter().map(|begin| live(&pair, begin, &events)).collect(),
+        |row| initial(&pair, row, &events).into_iter().map(|begin| live(&pair, begin, &events)).collect(),
     );
-    // Of several beginnings, the first that comes nearest to the row as it is.
+    // Of several beginnings, the first that comes nearest to the row as it is. A status that was there from the beginning has
+    // a time that no event has.
     let nearness = |life: &Vec<State>| {
-        let (end, row) = (life.last().map(|state| &state.row), found.as_ref());
-        let same = |of: fn(&Row) -> Option<i64>| end.and_then(of) == row.and_then(of);
-        (same(|row| row.status.map(|s| s.index() as i64)), same(|row| row.status_at))
+        let (Some(end), Some(row)) = (life.last().map(|state| &state.row), &found) else { return (false, false) };
+        let of_an_event = events.iter().flatten().any(|e| Some(e.at) == row.status_at);
+        let since = if end.status_at == Some(Time::MIN) { !of_an_event } else { end.status_at == row.status_at };
+        (end.status == row.status, since)
     };
     let life = lives.into_iter().rev().max_by_key(nearness).unwrap_or_default();
     for (i, (event, state)) in events.iter().zip(life).enumerate() {
@@ -125,15 +127,19 @@ fn live(pair: &Pair, begin: Row, events: &[Option<Event>]) -> Vec<State> {
 }
 
 /// What the row may have been before its first event, likely ones first. Statuses that the message has seen and its log does
-/// not tell of were written directly, usually when it was inserted. Where the log tells of all of them, the earliest stage
-/// may have been both; or it had none.
-fn initial(row: &Row, events: &[Option<Event>]) -> Vec<Row> {
+/// not tell of were written directly, usually when it was inserted. Where the log tells of all of them, `queued` may have been
+/// both; or it had none, which is likelier where `queued` would have kept the first event from standing.
+fn initial(pair: &Pair, row: &Row, events: &[Option<Event>]) -> Vec<Row> {
     let logged = events.iter().flatten().fold(0, |bits, e| bits | e.status.bit());
     let began =
         |seen: i32, status: Status| Row { seen, status: Some(status), status_at: Some(Time::MIN), ..Row::default() };
     let direct = row.seen & !logged;
     let first = events.iter().flatten().next();
     let mut all = Vec::new();
+    let keeps = first.is_some_and(|first| pair.ranks.of(Status::Queued) > pair.ranks.of(first.status));
+    if keeps && logged & Status::Queued.bit() != 0 && direct == 0 {
+        all.push(Row::default());
+    }
     if let Some(status) = Status::ALL.into_iter().rfind(|s| direct & s.bit() != 0) {
         // Later stages that were written directly came after the events: they are not where the life began.
         if first.is_none_or(|first| status <= first.status || status <= Status::Queued) {

@@ -194,8 +194,8 @@ pub unsafe fn tell_of_scans(statement: *mut PlannedStmt) {
     let mut scanned = Vec::new();
     // SAFETY: as the caller promises.
     unsafe {
+        // What a policy or a trigger's condition asks in between is not ours, and is planned as a plan of its own.
         scans((*statement).planTree, &mut scanned);
-        each::<Plan>((*statement).subplans, |plan| scans(plan, &mut scanned));
         for number in scanned {
             let entry = pg_sys::list_nth((*statement).rtable, number as c_int - 1).cast::<pg_sys::RangeTblEntry>();
             let table = (*entry).relid;

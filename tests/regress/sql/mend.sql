@@ -221,6 +221,35 @@ INSERT INTO finals (sid) VALUES ('e');
 UPDATE finals SET done = true WHERE sid IN ('b', 'e');
 SELECT * FROM finals ORDER BY sid;
 
+-- history tells what became of each event as the engine did, also where a policy ranks queued high: then queued need not be what
+-- a message was inserted with. (a and c were inserted with a status, b and d without; d's times are in no order.)
+INSERT INTO msgstatus.policy VALUES ('queued_high', 'queued', 90), ('queued_high', 'read', 95);
+CREATE TABLE high (sid text UNIQUE, status msgstatus.delivery_status, status_at timestamptz, statuses_seen integer DEFAULT 0, delivered_at timestamptz);
+CREATE TABLE high_log (sid text, status text, event_at timestamptz, created_at timestamptz DEFAULT clock_timestamp());
+CREATE INDEX ON high_log (sid);
+SELECT msgstatus.attach('high', 'high_log', policy => 'queued_high');
+INSERT INTO high VALUES ('a', 'accepted', '2026-01-01 09:00Z'), ('b', NULL, NULL), ('c', 'queued', '2026-01-01 09:00Z'), ('d', NULL, NULL);
+CREATE TABLE said (n serial, sid text, word text, at timestamptz, verdict msgstatus.verdict, status_after msgstatus.delivery_status);
+DO $$
+DECLARE
+    e record;
+    v msgstatus.verdict;
+BEGIN
+    FOR e IN SELECT * FROM (VALUES (1, 'a', 'sent', 0), (2, 'a', 'queued', 1), (3, 'a', 'delivered', 2), (4, 'b', 'sent', 0), (5, 'b', 'queued', 1),
+                                   (6, 'b', 'read', 2), (7, 'c', 'sent', 0), (8, 'c', 'queued', 1), (9, 'c', 'delivered', 2),
+                                   (10, 'd', 'queued', 3), (11, 'd', 'delivered', 2), (12, 'd', 'queued', 1)) v (n, sid, word, minute) ORDER BY n LOOP
+        v := msgstatus.apply_status(e.sid, e.word, timestamptz '2026-01-01 10:00Z' + e.minute * interval '1 minute', messages => 'high');
+        INSERT INTO said (sid, word, verdict, status_after) SELECT e.sid, e.word, v, h.status FROM high h WHERE h.sid = e.sid;
+    END LOOP;
+END $$;
+SELECT sid, word, verdict, status_after FROM said ORDER BY n;
+SELECT s.sid, s.word, s.verdict, h.verdict AS by_history, s.status_after, h.status_after AS after_by_history
+  FROM (SELECT *, row_number() OVER (PARTITION BY sid ORDER BY n) AS i FROM said) s
+  JOIN (SELECT m.sid, h.*, row_number() OVER (PARTITION BY m.sid ORDER BY h.created_at) AS i FROM high m, msgstatus.history(m.sid, 'high') h) h USING (sid, i)
+ WHERE (s.verdict, s.status_after) IS DISTINCT FROM (h.verdict, h.status_after);
+SELECT msgstatus.detach('high', 'high_log');
+DELETE FROM msgstatus.policy WHERE policy = 'queued_high';
+
 DROP SCHEMA mend CASCADE;
 DROP ROLE regress_mend_user;
 SELECT count(*) FROM msgstatus.tracked;
