@@ -82,7 +82,7 @@ thread_local! {
 pub fn update(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Outcome> {
     loop {
         let mut question = Question::new(pair, &[key], vec![fold.clone()], Some(status));
-        question.free = pair.messages.partitioned.then(|| Free::new(Lock::Awaited));
+        question.free = pair.messages.partitioned.then(|| Free::new(Lock::Awaited, true));
         let statement = pair.plans.decided(false, question.checks);
         let (question, written) = ask(pair, statement, question, || pair.key.datum(key))?;
         match question.outcomes.into_iter().next() {
@@ -105,7 +105,7 @@ pub fn update(pair: &Pair, key: &Key, status: Status, fold: &Fold) -> Result<Out
 pub fn update_many(pair: &Pair, keys: &[&Key], folds: &[&Fold], whole: bool) -> Result<(Vec<Outcome>, u64)> {
     let mut question = Question::new(pair, keys, folds.iter().map(|&f| f.clone()).collect(), None);
     question.whole = whole;
-    question.free = (pair.messages.partitioned && !whole).then(|| Free::new(Lock::Awaited));
+    question.free = (pair.messages.partitioned && !whole).then(|| Free::new(Lock::Awaited, true));
     // What a log says as a whole was counted when its rows came.
     question.checks &= !whole;
     let statement = pair.plans.decided(true, question.checks);
@@ -122,7 +122,7 @@ pub fn update_free(
     folds: &[&Fold],
 ) -> Result<std::result::Result<(Vec<Outcome>, u64), usize>> {
     let mut question = Question::new(pair, keys, folds.iter().map(|&f| f.clone()).collect(), None);
-    question.free = Some(Free::new(Lock::Free));
+    question.free = Some(Free::new(Lock::Free, pair.messages.partitioned));
     let statement = pair.plans.decided(true, question.checks);
     TAKEN.set(None);
     let asked =

@@ -16,6 +16,8 @@ pub enum Lock {
 /// The tables whose rows the engine's UPDATE that runs locks as it finds them.
 pub struct Free {
     pub lock: Lock,
+    /// Rows may be moved to another partition.
+    partitioned: bool,
     tables: Vec<Table>,
 }
 
@@ -27,19 +29,20 @@ struct Table {
 }
 
 impl Free {
-    pub fn new(lock: Lock) -> Free {
-        Free { lock, tables: Vec::new() }
+    pub fn new(lock: Lock, partitioned: bool) -> Free {
+        Free { lock, partitioned, tables: Vec::new() }
     }
 
-    /// Locks the row as an UPDATE that leaves its key alone does; false if somebody else has it, or has changed it since it
-    /// was looked at. In REPEATABLE READ a change is left to the UPDATE, which fails with 40001.
-    ///
-    /// A later version of the row is not looked for: it may be in another partition, which PostgreSQL takes for an error.
+    /// Locks the row as an UPDATE that leaves its key alone does; false if somebody else has it. A row that somebody else has
+    /// changed meanwhile is locked in the version that is the current one, as the UPDATE goes on with that. In partitions that
+    /// is not looked for, as it may be in another one, which PostgreSQL takes for an error: then it is false, too. In
+    /// REPEATABLE READ a change is left to the UPDATE, which fails with 40001.
     pub fn lock(&mut self, oid: Oid, tid: Datum) -> Result<bool> {
         let wait = match self.lock {
             Lock::Free => pg_sys::LockWaitPolicy::LockWaitSkip,
             Lock::Awaited => pg_sys::LockWaitPolicy::LockWaitBlock,
         };
+        let partitioned = self.partitioned;
         let table = self.table(oid)?;
         let (relation, slot) = (table.relation, table.slot);
         // SAFETY: the relation is open, the slot made for it, and the tid that of one of its rows, copied as the call
@@ -49,7 +52,11 @@ impl Free {
             let mut failure = pg_sys::TM_FailureData::default();
             let lock =
                 (*(*relation).rd_tableam).tuple_lock.ok_or_else(|| Fault::internal("rows that cannot be locked"))?;
-            let flags = pg_sys::TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
+            let repeatable = pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32;
+            let mut flags = pg_sys::TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
+            if !partitioned && !repeatable {
+                flags |= pg_sys::TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
+            }
             let (snapshot, command) = (pg_sys::GetActiveSnapshot(), pg_sys::GetCurrentCommandId(true));
             let result = boundary::call(|| {
                 lock(
@@ -64,11 +71,11 @@ impl Free {
                     &mut failure,
                 )
             });
-            (result, pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32)
+            (result, repeatable)
         };
         Ok(match result {
             pg_sys::TM_Result::TM_WouldBlock => false,
-            pg_sys::TM_Result::TM_Updated => repeatable,
+            pg_sys::TM_Result::TM_Updated => repeatable || !partitioned,
             // What else there is (it is gone, say) the UPDATE finds out in turn.
             _ => true,
         })
