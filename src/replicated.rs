@@ -11,6 +11,7 @@
 use crate::apply::{self, Whose};
 use crate::commit::{self, What};
 use crate::datum::{Columns, text_datum};
+use crate::encoding::warn;
 use crate::errors::{Fault, Result};
 use crate::fold::Checks;
 use crate::gather;
@@ -18,7 +19,7 @@ use crate::inspect::key_from_text;
 use crate::key::Key;
 use crate::pair::{Pair, cache};
 use crate::session::as_extension;
-use crate::waiting::{self, Held};
+use crate::subtransaction::apart;
 use pgrx::pg_sys::{self, Datum, Oid};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -66,37 +67,28 @@ pub fn leave(pair: &Pair, key: &Key, checks: Checks) -> Result<()> {
     })
 }
 
-/// A row of `prepared_key`.
+/// A row of `prepared_key`, less its table.
 struct Kept {
-    messages: Oid,
     text: Vec<u8>,
     what: String,
     checks: Checks,
 }
 
-/// Takes what was kept and is committed by now, of one messages table or of all, less what somebody else is taking.
-fn take(messages: Option<Oid>) -> Result<Vec<Kept>> {
-    if cache::policy_table() == pg_sys::InvalidOid {
-        // A database without the extension.
-        return Ok(Vec::new());
-    }
+/// Takes what was kept of a messages table and is committed by now, less what somebody else is taking.
+fn take(messages: Oid) -> Result<Vec<Kept>> {
     as_extension(|spi| {
-        if spi.once("SELECT FROM msgstatus.prepared_key LIMIT 1", &[], &[])?.is_empty() {
-            return Ok(Vec::new());
-        }
         let sql = "DELETE FROM msgstatus.prepared_key p WHERE p.id OPERATOR(pg_catalog.=) ANY (ARRAY(
-                       SELECT k.id FROM msgstatus.prepared_key k
-                        WHERE $1 IS NULL OR k.messages OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED))
-                   RETURNING p.messages, p.key, p.what, p.checks, p.checked_at";
-        let rows = spi.once(sql, &[pg_sys::OIDOID], &[messages.map(Datum::from)])?;
+                       SELECT k.id FROM msgstatus.prepared_key k WHERE k.messages OPERATOR(pg_catalog.=) $1
+                          FOR UPDATE SKIP LOCKED))
+                   RETURNING p.key, p.what, p.checks, p.checked_at";
+        let rows = spi.once(sql, &[pg_sys::OIDOID], &[Some(Datum::from(messages))])?;
         let row = |i| {
             Some(Kept {
-                messages: Oid::from(rows.get(i, 0)?.value() as u32),
-                text: rows.text(i, 1)?,
-                what: rows.string(i, 2)?,
+                text: rows.text(i, 0)?,
+                what: rows.string(i, 1)?,
                 checks: Checks {
-                    count: rows.get(i, 3)?.value() as i32,
-                    last: rows.get(i, 4).map(|d| d.value() as i64),
+                    count: rows.get(i, 2)?.value() as i32,
+                    last: rows.get(i, 3).map(|d| d.value() as i64),
                 },
             })
         };
@@ -104,53 +96,96 @@ fn take(messages: Option<Oid>) -> Result<Vec<Kept>> {
     })
 }
 
-/// Has what was kept folded before this transaction, of a subscription's worker, commits.
+/// Folds what was kept, before this transaction of a subscription's worker commits. What it can't fold stays, with a warning: a
+/// message that a constraint of somebody's refuses must not stop a subscription that has nothing to do with it.
 pub fn resume() -> Result<()> {
-    let mut checked: BTreeMap<u32, Vec<(Key, Checks)>> = BTreeMap::new();
-    for kept in take(None)? {
+    for messages in kept_about()? {
         // A table that is not tracked any more has no need of it.
-        let Some(pair) = cache::still(kept.messages)? else { continue };
-        commit::look_at(&pair, named(&kept.what)?, &kept.text)?;
-        if kept.checks.count > 0 && pair.mapping.p.keeps_checks() {
-            let key = key_from_text(&pair, &kept.text)?;
-            checked.entry(kept.messages.to_u32()).or_default().push((key, kept.checks));
+        let Some(pair) = cache::still(messages)? else {
+            take(messages)?;
+            continue;
+        };
+        match apart(|| fold(&pair, Others::Left)) {
+            Ok(folded) => folded.look_again(&pair)?,
+            Err(why) => warn(&format!(
+                "what msgstatus.prepared_key has of table {} cannot be folded: {}",
+                pair.messages_name(),
+                why.message
+            )),
         }
-    }
-    for (messages, checked) in checked {
-        let Some(pair) = cache::still(Oid::from(messages))? else { continue };
-        let taken = apply::taken(&pair, checked.iter().map(|(key, _)| key.clone()).collect())?;
-        let (left, counted): (Vec<_>, Vec<_>) = checked.into_iter().partition(|(key, _)| taken.contains(key));
-        apply::count_checks(&pair, counted)?;
-        left.iter().try_for_each(|(key, checks)| leave(&pair, key, *checks))?;
     }
     Ok(())
 }
 
 /// Folds what was kept about one messages table, for `settle`. Gives how many messages were written.
 pub fn settle(pair: &Rc<Pair>) -> Result<u64> {
-    let (mut keys, mut sids, mut checked) = (Vec::new(), Vec::new(), Vec::new());
-    for kept in take(Some(pair.messages.oid))? {
-        match named(&kept.what)? {
-            What::WaitingCallback | What::MessageBySid => sids.push(crate::encoding::from_server(&kept.text)),
+    let folded = fold(pair, Others::Awaited)?;
+    folded.look_again(pair)?;
+    Ok(folded.written)
+}
+
+/// The messages tables about which something was kept.
+fn kept_about() -> Result<Vec<Oid>> {
+    if cache::policy_table() == pg_sys::InvalidOid {
+        // A database without the extension.
+        return Ok(Vec::new());
+    }
+    as_extension(|spi| {
+        let rows = spi.once("SELECT DISTINCT p.messages FROM msgstatus.prepared_key p ORDER BY 1", &[], &[])?;
+        Ok((0..rows.len()).filter_map(|i| rows.get(i, 0)).map(|d| Oid::from(d.value() as u32)).collect())
+    })
+}
+
+/// What becomes of messages that somebody else holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    Awaited,
+    /// They are left for later.
+    Left,
+}
+
+/// What was folded, and what is to be looked at again before the commit: callbacks without a message, and messages.
+struct Folded {
+    written: u64,
+    again: Vec<(What, Vec<u8>)>,
+}
+
+impl Folded {
+    fn look_again(&self, pair: &Rc<Pair>) -> Result<()> {
+        self.again.iter().try_for_each(|(what, text)| commit::look_at(pair, *what, text))
+    }
+}
+
+fn fold(pair: &Rc<Pair>, others: Others) -> Result<Folded> {
+    let mut folded = Folded { written: 0, again: Vec::new() };
+    let mut by_key: BTreeMap<Key, Checks> = BTreeMap::new();
+    for kept in take(pair.messages.oid)? {
+        let what = named(&kept.what)?;
+        match what {
             What::Callback | What::Message => {
-                let key = key_from_text(pair, &kept.text)?;
-                if kept.checks.count > 0 && pair.mapping.p.keeps_checks() {
-                    checked.push((key.clone(), kept.checks));
-                }
-                keys.push(key);
+                by_key.entry(key_from_text(pair, &kept.text)?).or_default().merge(kept.checks);
             }
+            What::WaitingCallback | What::MessageBySid => {}
+        }
+        if what != What::Callback {
+            folded.again.push((what, kept.text));
         }
     }
-    if keys.is_empty() && sids.is_empty() {
-        return Ok(0);
+    if others == Others::Left {
+        for key in apply::taken(pair, by_key.keys().cloned().collect())? {
+            let checks = by_key.remove(&key).unwrap_or_default();
+            leave(pair, &key, checks)?;
+        }
     }
+    let mut keys: Vec<Key> = by_key.keys().cloned().collect();
     let outcome = apply::refold(pair, &mut keys, Whose::Anybodys)?;
-    commit::callbacks_wait(pair, outcome.unmatched);
-    if !checked.is_empty() {
+    folded.written = outcome.written;
+    folded.again.extend(outcome.unmatched.iter().map(|key| (What::Callback, pair.key.text(key))));
+    let checked: Vec<_> = by_key.into_iter().filter(|(_, checks)| checks.count > 0).collect();
+    if !checked.is_empty() && pair.mapping.p.keeps_checks() {
         apply::count_checks(pair, checked)?;
     }
-    waiting::place(pair, &sids, Held::Left)?;
-    Ok(outcome.written)
+    Ok(folded)
 }
 
 const NAMES: [(What, &str); 4] = [

@@ -132,6 +132,21 @@ twophase() {
   healthy
   over
 
+  # A constraint of the subscriber's refuses what a prepared callback makes of its message. It stops nothing else.
+  scene refused
+  log_replicated "$two_phase" 'A B'
+  doing "$sub" <<<"ALTER TABLE messages ADD CONSTRAINT never CHECK (status <> 'failed')"
+  doing "$pub" <<<"BEGIN; INSERT INTO delivery_log (sid, status) VALUES ('A', 'failed'); PREPARE TRANSACTION '$name'"
+  prepared 1
+  doing "$pub" <<<"COMMIT PREPARED '$name'; INSERT INTO delivery_log (sid, status) VALUES ('B', 'sent')"
+  comes "$name: it goes on" 'A queued, B sent' "$sub" "$(statuses '.*')"
+  is "$name: the server's log says why" t "$sub" "SELECT pg_read_file('$dir/sub.log') LIKE '%what msgstatus.prepared_key has of table public.messages cannot be folded: %never%'"
+  doing "$sub" <<<"ALTER TABLE messages DROP CONSTRAINT never"
+  doing "$pub" <<<"INSERT INTO delivery_log (sid, status) VALUES ('B', 'delivered')"
+  comes "$name: what was refused is folded when it can be" 'A failed, B delivered' "$sub" "$(statuses '.*')"
+  comes "$name: all is right" '0|0' "$sub" "$sound"
+  over
+
   # What a trigger on messages writes into the log while the worker folds.
   scene log_written_by_trigger
   log_replicated "$two_phase" 'A B C'
