@@ -405,8 +405,8 @@ fn chunk_once(
     Ok(judged)
 }
 
-/// How often rows are tried for before they are waited for.
-const TRIES: usize = 8;
+/// How often rows are tried for before they are waited for, one of them after each try: somebody else has got on meanwhile.
+const TRIES: usize = 100;
 
 /// New events of the messages of a statement, by one UPDATE that takes all of its rows or none; `None` if that can't be.
 ///

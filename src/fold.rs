@@ -83,6 +83,8 @@ pub struct Event {
     pub status: Status,
     /// `least(coalesce(event_at, created_at), created_at)`: a provider's clock may be slow, it is never ahead of ours.
     pub at: Time,
+    /// The log row has no time, and `at` is when it was read: it will be another one the next time.
+    pub untimed: bool,
     pub error: Option<Error>,
 }
 
@@ -117,6 +119,8 @@ pub struct Fold {
     stands: Option<(Status, Time)>,
     milestones: [Option<Time>; MILESTONES],
     seen: i32,
+    /// Some event has no time of its own.
+    untimed: bool,
     /// Each error, and the first event that carries it.
     errors: BTreeMap<Error, Carrier>,
     checks: Checks,
@@ -133,6 +137,7 @@ impl Fold {
             earliest(&mut self.milestones[m as usize], Some(event.at));
         }
         self.seen |= event.status.bit();
+        self.untimed |= event.untimed;
         if let Some(error) = event.error {
             self.carry(error, Carrier { beside: !event.status.is_failure(), at: event.at });
         }
@@ -149,6 +154,7 @@ impl Fold {
             earliest(slot, t);
         }
         self.seen |= other.seen;
+        self.untimed |= other.untimed;
         for (error, carrier) in other.errors {
             self.carry(error, carrier);
         }

@@ -83,8 +83,8 @@ mod tests {
             for b in Status::ALL {
                 for later in [0i64, 1] {
                     let mut fold = Fold::default();
-                    fold.add(Event { status: a, at: 0, error: None }, &ranks);
-                    fold.add(Event { status: b, at: later * 1_000_000, error: None }, &ranks);
+                    fold.add(Event { status: a, at: 0, untimed: false, error: None }, &ranks);
+                    fold.add(Event { status: b, at: later * 1_000_000, untimed: false, error: None }, &ranks);
                     let expected = fold.stands().map(|s| s.0.label().to_owned());
                     let sql = format!(
                     "SELECT msgstatus.fold(s::msgstatus.delivery_status, timestamptz '2000-01-01+00' + t * interval '1 s' ORDER BY o)::text

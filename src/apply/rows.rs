@@ -231,6 +231,7 @@ pub fn read_event(
     Some(Event {
         status: status?,
         at: stored.round(event_at.unwrap_or(created).min(created)),
+        untimed: created_at.is_none() && event_at.is_none(),
         error: Error::new(
             code.filter(|_| m.error_code.is_some()).map(|t| Stored::cut(t, stored.code_length)),
             message.filter(|_| m.error_message.is_some()).map(|t| Stored::cut(t, stored.message_length)),

@@ -18,7 +18,7 @@ pub struct Direct<'a> {
 impl Direct<'_> {
     fn event(&self, status: Status, at: Time) -> Fold {
         let mut fold = Fold::default();
-        fold.add(Event { status, at: self.stored.round(at), error: None }, self.ranks);
+        fold.add(Event { status, at: self.stored.round(at), untimed: false, error: None }, self.ranks);
         fold
     }
 

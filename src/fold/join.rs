@@ -126,8 +126,11 @@ pub struct Told {
 }
 
 impl Told {
-    /// What a log says of the row that it makes.
+    /// What a log says of the row that it makes. Nothing that stays true, where a row of it has no time.
     pub fn of(row: &Row, log: &Fold) -> Told {
+        if log.untimed {
+            return Told::default();
+        }
         Told {
             error: row.error.as_ref().and_then(|error| Some((error.clone(), log.carrier(error)?))),
             status: log.stands.filter(|&(status, _)| row.status == Some(status)),
@@ -136,6 +139,9 @@ impl Told {
 
     /// What is known after new events made `after` of `before`.
     pub fn and_then(self, before: &Row, after: &Row, fold: &Fold) -> Told {
+        if fold.untimed {
+            return Told::default();
+        }
         let first = || fold.first_error().map(|(carrier, error)| (error.clone(), carrier));
         Told {
             error: if before.error == after.error { self.error } else { first() },
@@ -148,6 +154,7 @@ impl Row {
     /// Joins events that are new to the row: gives what [`Row::join_log`] would give with them in the log, if the row and
     /// what was `told` before suffice for it.
     pub fn join(&self, fold: &Fold, ranks: &Ranks, stored: &Stored, told: Option<&Told>) -> Join {
+        let told = told.filter(|_| !fold.untimed);
         let before = self.united();
         let mut row = before.as_ref().clone();
         if let Some(new) = fold.stands {

@@ -24,7 +24,7 @@ fn policies() -> [Ranks; 4] {
 }
 
 fn event(status: Status, at: Time) -> Event {
-    Event { status, at, error: None }
+    Event { status, at, untimed: false, error: None }
 }
 
 /// A table that holds everything, exactly.
@@ -120,8 +120,12 @@ fn every_multiset_of_four_events_converges_in_every_order() {
 }
 
 fn arb_events() -> impl Strategy<Value = Vec<Event>> {
-    let one =
-        (2usize..COUNT, 0i64..5, arb_error()).prop_map(|(s, at, error)| Event { status: Status::ALL[s], at, error });
+    let one = (2usize..COUNT, 0i64..5, arb_error()).prop_map(|(s, at, error)| Event {
+        status: Status::ALL[s],
+        at,
+        untimed: false,
+        error,
+    });
     prop::collection::vec(one, 0..12)
 }
 
@@ -268,8 +272,12 @@ fn arb_error() -> impl Strategy<Value = Option<Error>> {
 }
 
 fn arb_step() -> impl Strategy<Value = Step> {
-    let event =
-        (2usize..COUNT, arb_time(), arb_error()).prop_map(|(s, at, error)| Event { status: Status::ALL[s], at, error });
+    let event = (2usize..COUNT, arb_time(), arb_error()).prop_map(|(s, at, error)| Event {
+        status: Status::ALL[s],
+        at,
+        untimed: false,
+        error,
+    });
     let write = (
         prop::option::of(2usize..COUNT),
         prop::option::weighted(0.2, arb_time()),

@@ -442,6 +442,9 @@ impl<'a> Runner<'a> {
             if e.sqlstate.as_deref() != Some("57014") {
                 return Err(e);
             }
+            if self.in_block() {
+                self.recover()?;
+            }
         }
         self.look()
     }
