@@ -54,7 +54,7 @@ pub fn interval_datum(time: std::time::Duration) -> Datum {
 }
 
 /// How values of a type are stored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Layout {
     pub oid: Oid,
     pub len: i16,

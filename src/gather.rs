@@ -87,7 +87,7 @@ pub fn add(pair: &Rc<Pair>, key: Key, status: Status, add_to: impl FnOnce(&mut F
     // SAFETY: reads the number of the current subtransaction.
     let (depth, subtransaction) = (trigger_depth(), unsafe { pg_sys::GetCurrentSubTransactionId() });
     GATHERED.with_borrow_mut(|all| {
-        let same = |g: &Gathered| g.depth == depth && g.subtransaction == subtransaction && Rc::ptr_eq(&g.pair, pair);
+        let same = |g: &Gathered| g.depth == depth && g.subtransaction == subtransaction && g.is_of(pair);
         let at = all.iter().rposition(same).unwrap_or_else(|| {
             let pair = Rc::clone(pair);
             all.push(Gathered { pair, depth, subtransaction, folds: IndexMap::new(), only: Some(status) });
@@ -247,7 +247,7 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
                 for mut gathered in all.split_off(first) {
                     gathered.subtransaction = parent;
                     let same = |g: &Gathered| {
-                        g.depth == gathered.depth && g.subtransaction == parent && Rc::ptr_eq(&g.pair, &gathered.pair)
+                        g.depth == gathered.depth && g.subtransaction == parent && g.is_of(&gathered.pair)
                     };
                     match all.iter().rposition(same) {
                         Some(at) => all[at].merge(gathered),
@@ -261,6 +261,12 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
 }
 
 impl Gathered {
+    /// Are the events of this pair for the same messages? The triggers of a log's partitions have a pair each, and what
+    /// one statement brings has to be folded together, wherever its rows went.
+    fn is_of(&self, pair: &Pair) -> bool {
+        self.pair.messages.oid == pair.messages.oid && self.pair.key == pair.key
+    }
+
     /// Where a subscription brings the messages, too, they come with the checks that the publisher counted.
     fn leave_checks_to_publisher(&mut self) -> Result<()> {
         let any = |g: &Gathered| g.folds.values().any(|fold| fold.checks().count > 0);

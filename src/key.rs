@@ -10,7 +10,7 @@ pub type Key = Box<[u8]>;
 
 /// How keys of a pair are compared. Rust sorts the keys of a statement in this order and SQL locks the rows of a
 /// chunk in the same, so that all writers take locks in one order.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     /// text and varchar under `COLLATE "C"`, and uuid: by bytes.
     Bytes,
@@ -21,7 +21,7 @@ enum Order {
 }
 
 /// The type of a message key.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyType {
     layout: Layout,
     order: Order,

@@ -24,6 +24,17 @@ struct Terms {
     single: bool,
     cancels: bool,
     ddl: bool,
+    /// The sessions insert messages too, beside what they insert callbacks of.
+    messages: bool,
+}
+
+impl Terms {
+    /// Whether statements may deadlock: transactions of several can meet in different orders, and the last look of a
+    /// transaction waits for the messages that appeared meanwhile, while those of its statement are held. So it is
+    /// with the second messages table of a log.
+    fn may_deadlock(self, case: &Case) -> bool {
+        !self.single || self.messages || case.schema.messages.len() > 1
+    }
 }
 
 /// What one session does, transaction by transaction, and in which isolation level each.
@@ -36,8 +47,12 @@ type New = (usize, NewMessage);
 
 pub fn run(server: &mut Server, case: &Case) -> Outcome {
     let mut rng = Rng::with_seed(case.seed ^ 0x5e55);
-    let terms =
-        Terms { single: case.kind == Kind::Moves || rng.bool(), cancels: rng.u8(..4) == 0, ddl: rng.u8(..3) == 0 };
+    let terms = Terms {
+        single: case.kind == Kind::Moves || rng.bool(),
+        cancels: rng.u8(..4) == 0,
+        ddl: rng.u8(..3) == 0,
+        messages: case.kind != Kind::Moves && rng.u8(..3) != 0,
+    };
     let (plans, bases) =
         if case.kind == Kind::Moves { moves(server, case, &mut rng)? } else { plans(server, case, &mut rng, terms)? };
     let (outcomes, mut scripts) = together(server, case, &plans, terms, &mut rng)?;
@@ -80,7 +95,7 @@ fn plans(server: &mut Server, case: &Case, rng: &mut Rng, terms: Terms) -> Resul
             bases.push((t, message.clone()));
             match rng.u8(..10) {
                 0..4 => server.send(&work::messages(schema, m, &[message], How::Values))?,
-                4..9 => given[rng.usize(..sessions)].push((t, message)),
+                4..9 if terms.messages => given[rng.usize(..sessions)].push((t, message)),
                 _ => {}
             }
         }
@@ -183,6 +198,7 @@ fn together(
     }
     let tokens: Vec<_> = clients.iter().map(Client::cancel_token).collect();
     let mut beside = server.another()?;
+    let deadlocks = terms.may_deadlock(case);
     let barrier = Barrier::new(plans.len());
     let working = AtomicBool::new(true);
     let mut rng = Rng::with_seed(rng.u64(..));
@@ -194,7 +210,7 @@ fn together(
                 let barrier = &barrier;
                 scope.spawn(move || {
                     barrier.wait();
-                    session(client, plan, terms)
+                    session(client, plan, terms, deadlocks)
                 })
             })
             .collect();
@@ -235,7 +251,7 @@ fn together(
 }
 
 /// One session's work. An error that may be ends its transaction only.
-fn session(mut client: Client, plan: &Plan, terms: Terms) -> (Outcome, String) {
+fn session(mut client: Client, plan: &Plan, terms: Terms, deadlocks: bool) -> (Outcome, String) {
     let mut script = String::new();
     for (unit, repeatable) in plan {
         for statement in unit {
@@ -244,8 +260,8 @@ fn session(mut client: Client, plan: &Plan, terms: Terms) -> (Outcome, String) {
             let Err(error) = execute(&mut client, statement) else { continue };
             let allowed = match error.sqlstate.as_deref() {
                 Some("57014") => terms.cancels,
-                // Transactions of several statements can meet in different orders, and so can they with DDL.
-                Some("40P01") => !terms.single || error.text.contains("AccessExclusiveLock"),
+                // DDL takes the tables in an order of its own.
+                Some("40P01") => deadlocks || error.text.contains("AccessExclusiveLock"),
                 Some("40001") => *repeatable,
                 _ => false,
             };
