@@ -48,6 +48,8 @@ enum From {
     Events,
     /// The whole log of each key.
     Log,
+    /// The same, and some of its rows are this transaction's, which nobody else sees yet.
+    LogWithEvents,
 }
 
 /// Applies one event, on the path made for single callbacks. `None` if no message has this key.
@@ -95,6 +97,8 @@ pub fn batch(pair: &Pair, groups: IndexMap<Key, Fold>) -> Result<Outcome> {
 pub enum Whose {
     /// This transaction's own: nobody else can see them yet, or change them.
     Own,
+    /// Those that this transaction has callbacks of, which nobody else can see yet.
+    OfCallbacks,
     Anybodys,
 }
 
@@ -132,7 +136,8 @@ pub fn refold(pair: &Pair, keys: &mut Vec<Key>, whose: Whose) -> Result<Outcome>
                 Some(found)
             };
             let looked = looked.into_iter().filter_map(moved).collect();
-            let judged = chunk(pair, &keys, From::Log, &folds, looked, None, false)?;
+            let from = if whose == Whose::OfCallbacks { From::LogWithEvents } else { From::Log };
+            let judged = chunk(pair, &keys, from, &folds, looked, None, false)?;
             outcome.written += judged.written;
             outcome.unmatched.extend(judged.unmatched.into_iter().map(|i| keys[i].clone()));
             Ok(())
@@ -228,10 +233,11 @@ pub fn matched(pair: &Pair, keys: &[Key]) -> Result<Vec<Key>> {
     Ok(matched)
 }
 
-/// The row as these events make it, if the log need not be asked.
-fn decide(pair: &Pair, found: &Found, fold: &Fold, told: Option<&Told>) -> Option<Row> {
+/// The row as these events make it, if the log need not be asked, nor the row be locked first.
+fn decide(pair: &Pair, found: &Found, fold: &Fold, told: Option<&Told>, locked: bool) -> Option<Row> {
     match found.row.join(fold, &pair.ranks, &pair.stored, told) {
         Join::Row(row) => Some(pair.stored.mask(row)),
+        Join::Locked(row) => Some(pair.stored.mask(row)).filter(|after| locked || *after != found.row),
         Join::Undecided => None,
     }
 }
@@ -336,9 +342,11 @@ fn chunk_once(
     let _owner = ActAs::owner(pair.messages.owner, pair.messages.forced_rls);
     let spi = Spi::connect()?;
     let mut known = vec![false; keys.len()];
-    let decide = |found: &Found, place: usize| match from {
-        From::Events => decide(pair, found, folds[place], pair.told.get(keys[place]).as_ref()),
-        From::Log => Some(pair.stored.mask(found.row.join_log(folds[place], &pair.ranks))),
+    let decide = |found: &Found, place: usize, locked: bool| match from {
+        From::Events => decide(pair, found, folds[place], pair.told.get(keys[place]).as_ref(), locked),
+        // As with events, which these are to others.
+        From::LogWithEvents if !locked && found.row.conceals(folds[place], &pair.ranks, None) => None,
+        _ => Some(pair.stored.mask(found.row.join_log(folds[place], &pair.ranks))),
     };
 
     let keeps = from == From::Events && pair.mapping.p.keeps_checks();
@@ -346,7 +354,7 @@ fn chunk_once(
 
     let mut todo = Vec::new();
     for found in looked {
-        match decide(found, found.place) {
+        match decide(found, found.place, false) {
             Some(after) if after == found.row && !counts(found.place) => {
                 known[found.place] = true;
                 judged.judge(pair, judge, found, &after);
@@ -365,7 +373,7 @@ fn chunk_once(
     };
     // What a row can't decide, the log does: all of it that committed before the row was ours.
     let open: Vec<usize> = (0..locked.len())
-        .filter(|&i| from == From::Log || decide(&locked[i], todo[locked[i].place]).is_none())
+        .filter(|&i| from != From::Events || decide(&locked[i], todo[locked[i].place], true).is_none())
         .collect();
     let asked: Vec<&Key> = open.iter().map(|&i| locked_keys[locked[i].place]).collect();
     let logged = if asked.is_empty() { Vec::new() } else { rows::read_log(pair, Rights::Owner, AsOf::Now, &asked)? };
@@ -386,7 +394,7 @@ fn chunk_once(
                 }
                 Some(after)
             }
-            None => decide(found, place),
+            None => decide(found, place, true),
         };
         let Some(after) = after else { continue };
         judged.judge(pair, judge, found, &after);

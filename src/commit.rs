@@ -409,7 +409,7 @@ impl Pending {
             }
         }
         // A message may be gone again, or have another key, by the time its row is locked.
-        self.callbacks.extend(apply::refold(&self.pair, &mut found.keys, Whose::Anybodys)?.unmatched);
+        self.callbacks.extend(apply::refold(&self.pair, &mut found.keys, Whose::OfCallbacks)?.unmatched);
         waiting::place(&self.pair, &found.sids, Held::Awaited)?;
         if commits != self.commits_seen {
             apply::refold(&self.pair, &mut self.messages, Whose::Anybodys)?;

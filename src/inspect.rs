@@ -107,7 +107,7 @@ fn live(pair: &Pair, begin: Row, events: &[Option<Event>]) -> Vec<State> {
         fold.add(event.clone(), &pair.ranks);
         so_far.add(event.clone(), &pair.ranks);
         let after = match row.join(&fold, &pair.ranks, &pair.stored, told.as_ref()) {
-            Join::Row(after) => {
+            Join::Row(after) | Join::Locked(after) => {
                 let after = pair.stored.mask(after);
                 told = told.take().map(|told| told.and_then(&row, &after, &fold));
                 after

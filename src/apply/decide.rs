@@ -66,7 +66,7 @@ pub enum Outcome {
     Unchanged(Verdict),
     /// The row is written: it changes, or the provider was asked about it.
     Changed(Verdict),
-    /// The row can't tell.
+    /// The row can't tell, or has to be locked first.
     Undecided,
     /// Somebody changed the row meanwhile, and perhaps moved it to another partition: ask again.
     Again,
@@ -209,7 +209,8 @@ fn decide(args: &Args) -> Result<Option<Datum>> {
         };
         let mut outcome = match join {
             Join::Undecided => Outcome::Undecided,
-            Join::Row(after) => {
+            Join::Locked(after) if question.stored.mask(after.clone()) == row => Outcome::Undecided,
+            Join::Row(after) | Join::Locked(after) => {
                 let after = question.stored.mask(after);
                 let status = question.judge.or(after.status).unwrap_or(Status::Queued);
                 let verdict = Verdict::of(status, &row, &after, &question.ranks);

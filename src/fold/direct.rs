@@ -29,7 +29,7 @@ impl Direct<'_> {
         let at = said_time(&new, &Row::default()).unwrap_or(self.now);
         let without = Row { status: None, status_at: None, error: None, ..new.clone() };
         match without.join(&self.event(status, at), self.ranks, self.stored, None) {
-            Join::Row(row) => Row { error: new.error, ..row },
+            Join::Row(row) | Join::Locked(row) => Row { error: new.error, ..row },
             Join::Undecided => new,
         }
     }
@@ -46,7 +46,7 @@ impl Direct<'_> {
             let at = said_time(new, old).unwrap_or_else(|| stands.map_or(self.now, |t| t.max(self.now)));
             let fold = self.event(status, at);
             match row.join(&fold, self.ranks, self.stored, None) {
-                Join::Row(joined) => row = joined,
+                Join::Row(joined) | Join::Locked(joined) => row = joined,
                 // No time says that it is earlier than the outcome of equal rank that stands.
                 Join::Undecided => row.take_evidence(&fold),
             }

@@ -8,6 +8,9 @@ use crate::status::{MILESTONES, Milestone, Status};
 pub enum Join {
     /// The row as it has to be. Equal to the stored one if nothing changed.
     Row(Row),
+    /// The same, once the row is locked, also if it stays equal: the events tell of its status or its error what the row
+    /// does not show. Whoever asks the log meanwhile would not find them there, and decide without.
+    Locked(Row),
     /// The row does not hold enough to decide (the time of the error, or of the status): join the fold of the
     /// whole log of this message with [`Row::join_log`], while holding the row's lock.
     Undecided,
@@ -168,7 +171,29 @@ impl Row {
             Some(error) => row.error = error.cloned(),
             None => return Join::Undecided,
         }
-        Join::Row(row)
+        if before.conceals(fold, ranks, told) { Join::Locked(row) } else { Join::Row(row) }
+    }
+
+    /// Do events tell what the row would not show, and what may yet decide between it and events that are still to come?
+    /// The time of a status that another one of its rank could follow, or the time of an error.
+    pub fn conceals(&self, fold: &Fold, ranks: &Ranks, told: Option<&Told>) -> bool {
+        let status = match (fold.stands, self.status, self.status_at) {
+            (Some(new), Some(old), None) => {
+                let known = told.and_then(|told| told.status).filter(|&(status, _)| status == old);
+                ranks.of(new.0) == ranks.of(old)
+                    && Status::ALL.iter().any(|s| *s != old && ranks.of(*s) == ranks.of(old))
+                    && known.is_none_or(|known| ranks.stands(new, known))
+            }
+            _ => false,
+        };
+        let error = match (fold.first_error(), &self.error) {
+            (Some(new), Some(stands)) => {
+                let known = told.and_then(|told| told.error.as_ref()).filter(|(error, _)| error == stands);
+                known.is_none_or(|(_, known)| new < (*known, stands))
+            }
+            _ => false,
+        };
+        status || error
     }
 
     /// What the row has to be, given everything that the log has of this message. The rule of all rules: `verify` lists

@@ -43,7 +43,7 @@ fn one_by_one(events: &[Event], ranks: &Ranks) -> Row {
     let mut row = Row::default();
     for i in 0..events.len() {
         row = match row.join(&all(&events[i..=i], ranks), ranks, &COMPLETE, None) {
-            Join::Row(next) => next,
+            Join::Row(next) | Join::Locked(next) => next,
             Join::Undecided => row.join_log(&all(&events[..=i], ranks), ranks),
         };
     }
@@ -150,7 +150,7 @@ proptest! {
         let mut row = Row::default();
         for (part, so_far) in [(&events[..at], &events[..at]), (&events[at..], &events[..])] {
             row = match row.join(&all(part, &ranks), &ranks, &COMPLETE, None) {
-                Join::Row(r) => r,
+                Join::Row(r) | Join::Locked(r) => r,
                 Join::Undecided => row.join_log(&all(so_far, &ranks), &ranks),
             };
         }
@@ -182,7 +182,7 @@ proptest! {
                     let by_log = stored.mask(row.join_log(&all(&log, &ranks), &ranks));
                     let before = row.clone();
                     row = match row.join(&new, &ranks, &stored, told.as_ref()) {
-                        Join::Row(after) => {
+                        Join::Row(after) | Join::Locked(after) => {
                             let after = stored.mask(after);
                             told = told.map(|told| told.and_then(&before, &after, &new));
                             after
@@ -208,7 +208,7 @@ proptest! {
             prop_assert_eq!(&stored.mask(row.join_log(&folded, &ranks)), &row, "verify");
             for event in &log {
                 let again = all(std::slice::from_ref(event), &ranks);
-                if let Join::Row(after) = row.join(&again, &ranks, &stored, told.as_ref()) {
+                if let Join::Row(after) | Join::Locked(after) = row.join(&again, &ranks, &stored, told.as_ref()) {
                     prop_assert_eq!(&stored.mask(after), &row, "a repetition of {:?}", event);
                 }
             }
