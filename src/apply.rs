@@ -106,7 +106,7 @@ pub enum Whose {
 pub fn refold(pair: &Pair, keys: &mut Vec<Key>, whose: Whose) -> Result<Outcome> {
     keys.sort_unstable_by(|a, b| pair.key.compare(a, b));
     keys.dedup_by(|next, kept| pair.key.compare(next, kept).is_eq());
-    let mut outcome = Outcome::default();
+    let (mut outcome, several) = (Outcome::default(), keys.len() > CHUNK);
     for part in keys.chunks(CHUNK) {
         in_scratch(|| -> Result<()> {
             let all: Vec<&Key> = part.iter().collect();
@@ -137,7 +137,10 @@ pub fn refold(pair: &Pair, keys: &mut Vec<Key>, whose: Whose) -> Result<Outcome>
             };
             let looked = looked.into_iter().filter_map(moved).collect();
             let from = if whose == Whose::OfCallbacks { From::LogWithEvents } else { From::Log };
-            let judged = chunk(pair, &keys, from, &folds, looked, None, false)?;
+            // A last look holds what its statement wrote, and waits for messages that came later. Whoever holds those
+            // began later still to wait, so nobody waits for each other, if it takes all that it found or none.
+            let together = whose == Whose::OfCallbacks && !several;
+            let judged = chunk(pair, &keys, from, &folds, looked, None, together)?;
             outcome.written += judged.written;
             outcome.unmatched.extend(judged.unmatched.into_iter().map(|i| keys[i].clone()));
             Ok(())
