@@ -13,7 +13,8 @@
 //! The time of its error, whether the error was written directly, and, without `status_at`, the time of its status.
 //! So there is one rule for callbacks, direct writes, `verify` and `settle`, [`Row::join_log`]: what a row has to be,
 //! given all of its log. A row is always what it gives. [`Row::join`] is the short cut for events that are new: it gives
-//! the same without the log, or [`Join::Undecided`] where only the log can tell.
+//! the same without the log, or [`Join::Undecided`] where only the log can tell. Events that tell what the row does not
+//! show need its lock even if it stays equal ([`Join::Locked`]): who asks the log meanwhile must wait until they are there.
 
 mod direct;
 mod join;
