@@ -26,44 +26,42 @@ use std::rc::Rc;
 
 /// Keeps what the transaction that is being prepared wrote about.
 pub fn prepare() -> Result<()> {
+    let mut kept = Vec::new();
+    for (pair, events) in gather::take()? {
+        kept.extend(events.iter().map(|(key, checks)| (pair.messages.oid, of_callback(&pair, key, *checks))));
+    }
+    for (pair, what, text) in commit::take_all() {
+        kept.push((pair.messages.oid, Kept { text, what: name(what).to_owned(), checks: Checks::default() }));
+    }
+    keep(&kept)
+}
+
+/// Leaves a callback to a later transaction, whose message somebody goes on holding.
+pub fn leave(pair: &Pair, key: &Key, checks: Checks) -> Result<()> {
+    keep(&[(pair.messages.oid, of_callback(pair, key, checks))])
+}
+
+fn of_callback(pair: &Pair, key: &Key, checks: Checks) -> Kept {
+    Kept { text: pair.key.text(key), what: name(What::Callback).to_owned(), checks }
+}
+
+/// Writes rows of `prepared_key`, each with its messages table.
+fn keep(kept: &[(Oid, Kept)]) -> Result<()> {
     let (texts, times) = (pg_sys::TEXTOID, pg_sys::TIMESTAMPTZOID);
     let mut rows = Columns::new([pg_sys::OIDOID, texts, texts, pg_sys::INT4OID, times]);
-    let mut put = |pair: &Pair, text: &[u8], what: What, checks: Checks| {
+    for (messages, Kept { text, what, checks }) in kept {
         rows.push([
-            Some(Datum::from(pair.messages.oid)),
+            Some(Datum::from(*messages)),
             Some(text_datum(text)),
-            Some(text_datum(name(what).as_bytes())),
+            Some(text_datum(what.as_bytes())),
             Some(Datum::from(checks.count)),
             checks.last.map(Datum::from),
         ]);
-    };
-    for (pair, events) in gather::take()? {
-        events.iter().for_each(|(key, checks)| put(&pair, &pair.key.text(key), What::Callback, *checks));
-    }
-    for (pair, what, text) in commit::take_all() {
-        put(&pair, &text, what, Checks::default());
     }
     as_extension(|spi| {
         let sql = "INSERT INTO msgstatus.prepared_key (messages, key, what, checks, checked_at) \
                    SELECT * FROM unnest($1, $2, $3, $4, $5)";
         spi.once(sql, &rows.types(), &rows.arrays()).map(drop)
-    })
-}
-
-/// Leaves a callback to a later transaction, whose message somebody goes on holding.
-pub fn leave(pair: &Pair, key: &Key, checks: Checks) -> Result<()> {
-    as_extension(|spi| {
-        let sql =
-            "INSERT INTO msgstatus.prepared_key (messages, key, what, checks, checked_at) VALUES ($1, $2, $3, $4, $5)";
-        let types = [pg_sys::OIDOID, pg_sys::TEXTOID, pg_sys::TEXTOID, pg_sys::INT4OID, pg_sys::TIMESTAMPTZOID];
-        let values = [
-            Some(Datum::from(pair.messages.oid)),
-            Some(text_datum(&pair.key.text(key))),
-            Some(text_datum(name(What::Callback).as_bytes())),
-            Some(Datum::from(checks.count)),
-            checks.last.map(Datum::from),
-        ];
-        spi.once(sql, &types, &values).map(drop)
     })
 }
 
